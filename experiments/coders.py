@@ -1,0 +1,206 @@
+"""The codecs that the experiments compare: picture to the bytes of a file, and back.
+
+Codecs, each configured for the best PSNR per bit that it offers at ordinary speed:
+
+    jpeg      Pillow, 4:2:0, optimised Huffman tables, baseline (not progressive); setting: quality
+    jpeg2000  Pillow (OpenJPEG), 9/7 wavelet and colour transform; setting: compression ratio
+    webp      Pillow, method 6; setting: quality
+    avif      Pillow (libaom), 4:4:4, speed 4, tuned for PSNR; setting: quality
+    jpegxl    imagecodecs (libjxl), effort 7; setting: Butteraugli distance
+    ours      gllmm_tf.Codec; setting: quality, or the model's name where the rate is fixed,
+              followed by "@" and the identity of the model
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image, features
+
+
+class ExperimentError(Exception):
+    """A request that cannot be carried out; the message is one line for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Coder:
+    """A codec under test.
+
+    Attributes:
+        name: as in the column `codec`.
+        settings: default settings, as in the column `setting`.
+        encode: (uint8 [H, W, 3], setting) -> bytes of a complete file.
+        decode: (bytes, setting) -> uint8 [H, W, 3].
+        prepare: called with a picture before the first timed call for its size; compiled graphs are
+            not part of a codec's speed.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    encode: Callable[[np.ndarray, str], bytes]
+    decode: Callable[[bytes, str], np.ndarray]
+    prepare: Callable[[np.ndarray], None] = lambda image: None
+
+
+# Conventional codecs --------------------------------------------------------------------------
+
+
+def _pillow_coder(
+    name: str, pillow_format: str, settings: str, options: Callable[[str], dict]
+) -> Coder:
+    """Returns a codec of Pillow; `options` maps a setting to the arguments of `Image.save`."""
+
+    def encode(image: np.ndarray, setting: str) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, pillow_format, **options(setting))
+        return file.getvalue()
+
+    def decode(data: bytes, setting: str) -> np.ndarray:
+        del setting  # the file says all
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+    return Coder(name, tuple(settings.split()), encode, decode)
+
+
+def jpeg_coder() -> Coder:
+    """Returns JPEG: 4:2:0, optimised Huffman tables, baseline."""
+    return _pillow_coder(
+        "jpeg",
+        "JPEG",
+        "5 10 15 20 30 40 50 60 70 80 85 90 95",
+        lambda setting: {
+            "quality": int(setting),
+            "subsampling": "4:2:0",
+            "optimize": True,
+            "progressive": False,
+        },
+    )
+
+
+def jpeg2000_coder() -> Coder:
+    """Returns JPEG 2000 at a compression ratio, as its published curve was measured.
+
+    Pillow's defaults (reversible 5/3 wavelet, no colour transform) lose about 4 dB against these.
+    """
+    return _pillow_coder(
+        "jpeg2000",
+        "JPEG2000",
+        "400 240 160 120 80 60 40 30 20 15 10",
+        lambda setting: {
+            "quality_mode": "rates",
+            "quality_layers": [float(setting)],
+            "irreversible": True,
+            "mct": 1,
+        },
+    )
+
+
+def webp_coder() -> Coder:
+    """Returns lossy WebP at its slowest method."""
+    return _pillow_coder(
+        "webp",
+        "WEBP",
+        "0 5 10 20 30 40 50 60 70 80 85 90 95",
+        lambda setting: {"quality": int(setting), "method": 6},
+    )
+
+
+def avif_coder() -> Coder:
+    """Returns AVIF by libaom, 4:4:4 and tuned for PSNR, which is what we measure."""
+    if not features.check("avif"):
+        raise ExperimentError("This Pillow has no AVIF; install Pillow 11.3 or later.")
+    return _pillow_coder(
+        "avif",
+        "AVIF",
+        "5 10 15 20 25 30 40 50 60 70 80",
+        lambda setting: {
+            "quality": int(setting),
+            "subsampling": "4:4:4",
+            "speed": 4,
+            "codec": "aom",
+            "advanced": {"tune": "psnr"},
+        },
+    )
+
+
+def jpegxl_coder() -> Coder:
+    """Returns lossy JPEG XL at a Butteraugli distance."""
+    try:
+        import imagecodecs
+    except ImportError:
+        raise ExperimentError("JPEG XL needs imagecodecs: pip install imagecodecs") from None
+    return Coder(
+        "jpegxl",
+        ("15", "12", "9", "7", "5", "4", "3", "2", "1.5", "1", "0.5"),
+        lambda image, setting: bytes(
+            imagecodecs.jpegxl_encode(image, distance=float(setting), effort=7)
+        ),
+        lambda data, setting: np.asarray(imagecodecs.jpegxl_decode(data)),
+    )
+
+
+# Learned codec --------------------------------------------------------------------------------
+
+
+def learned_coder(label: str, models: Sequence[str | None]) -> Coder:
+    """Returns our codec with one or more models as one curve.
+
+    Args:
+        label: name of the curve.
+        models: names or paths for `Codec.load`; None is the shipped default. One model of variable
+            rate gives a point per quality, several models of fixed rate a point each.
+
+    Raises:
+        ExperimentError: for a mixture of the two.
+    """
+    import gllmm_tf
+
+    codecs = [gllmm_tf.Codec.load(model) for model in models]
+    variable = [codec.num_qualities is not None for codec in codecs]
+    if any(variable) and len(codecs) > 1:
+        raise ExperimentError(
+            "Several models make one curve only if each has a fixed rate; run them one by one, "
+            "each with its own --label."
+        )
+    by_key = {}  # what stands before the "@" of a setting -> codec
+    if variable[0]:
+        settings = [str(quality) for quality in range(1, codecs[0].num_qualities + 1)]
+    else:
+        settings = [_model_name(model) for model in models]
+        by_key = dict(zip(settings, codecs))
+
+    def codec_of(setting: str):
+        return by_key.get(setting.split("@")[0], codecs[0])
+
+    def quality_of(setting: str) -> float | None:
+        return float(setting.split("@")[0]) if variable[0] else None
+
+    def prepare(image: np.ndarray) -> None:
+        for codec in codecs:
+            codec.decompress(codec.compress(image, 1.0 if variable[0] else None))
+
+    return Coder(
+        label,
+        tuple(f"{key}@{codec_of(key).identity.hex()}" for key in settings),
+        lambda image, setting: codec_of(setting).compress(image, quality_of(setting)),
+        lambda data, setting: codec_of(setting).decompress(data),
+        prepare,
+    )
+
+
+def _model_name(model: str | None) -> str:
+    """Returns a short name for a model given by name or path."""
+    return "default" if model is None else os.path.splitext(os.path.basename(model))[0]
+
+
+CONVENTIONAL = {
+    "jpeg": jpeg_coder,
+    "jpeg2000": jpeg2000_coder,
+    "webp": webp_coder,
+    "avif": avif_coder,
+    "jpegxl": jpegxl_coder,
+}

@@ -1,0 +1,557 @@
+"""The command line `gllmm`: compress, decompress, info, evaluate, models.
+
+Flags in, library calls, files and tables out; all the work is done by `gllmm_tf.codec`,
+`gllmm_tf.image_io` and `gllmm_tf.coding.container`.
+
+Exit status: 0 if all went well, 1 if any file failed (each failure is one line on stderr), 2 for a
+command line that cannot be parsed, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import csv
+import functools
+import glob
+import io
+import math
+import os
+import statistics
+import sys
+import time
+import warnings
+
+from absl import app
+from absl.flags import argparse_flags
+from PIL import Image
+
+from gllmm_tf import image_io
+from gllmm_tf.coding import container
+from gllmm_tf.errors import GllmmError, ModelError
+
+PROGRAM = "gllmm"
+EXTENSION = ".gllmm"
+_ANY_SIZE = 1 << 60  # For `info`, which decodes nothing.
+
+Job = collections.namedtuple("Job", "source target")
+
+
+class _Abort(Exception):
+    """A fault that concerns no single file: one line for the user, and nothing more is done."""
+
+
+def run() -> None:
+    """Entry point of the console command and of compress.py; exits the process."""
+    Image.MAX_IMAGE_PIXELS = None  # Our own limit, --max_pixels, is checked before decoding.
+    warnings.filterwarnings("ignore", module="PIL")
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
+    app.run(main, flags_parser=parse_args)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs one parsed command line and returns the exit status."""
+    try:
+        status = _COMMANDS[args.command](args)
+        sys.stdout.flush()
+        return status
+    except _Abort as error:
+        _complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:  # The reader of our output, `head` for instance, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parse_args(argv) -> argparse.Namespace:
+    """Parses `argv`, whose first element is the program's name."""
+    parser = argparse_flags.ArgumentParser(
+        prog=os.path.basename(argv[0]) or PROGRAM,
+        description="Learned image compression with Gaussian-Laplacian-Logistic mixtures.",
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    commands.required = True
+
+    command = commands.add_parser(
+        "compress",
+        help="pictures -> .gllmm files",
+        description="Compresses a picture (PNG, JPEG, WebP, TIFF or BMP, 8 bits a channel).",
+        usage="%(prog)s [options] IN [OUT]\n       %(prog)s [options] --output_dir DIR IN...",
+    )
+    _add_files(command, "OUT is IN.gllmm by default")
+    _add_model(command)
+    _add_max_pixels(command)
+    command.add_argument("--verbose", action="store_true", help="print bpp, PSNR, MS-SSIM, times")
+
+    command = commands.add_parser(
+        "decompress",
+        help=".gllmm files -> pictures",
+        description="Decompresses a .gllmm file; OUT's extension chooses the picture's format.",
+        usage="%(prog)s [options] IN [OUT]\n       %(prog)s [options] --output_dir DIR IN...",
+    )
+    _add_files(command, "OUT is IN.png by default")
+    command.add_argument(
+        "--model",
+        help="name or path of the model; by default the shipped one the file was made with",
+    )
+    _add_max_pixels(command)
+    command.add_argument("--verbose", action="store_true", help="print bpp and times")
+
+    command = commands.add_parser(
+        "info",
+        help="what a .gllmm file holds",
+        description="Prints what .gllmm files hold, without decoding them.",
+    )
+    command.add_argument("inputs", nargs="+", metavar="IN", help="file or quoted pattern")
+
+    command = commands.add_parser(
+        "evaluate",
+        help="table of size, bpp, PSNR, MS-SSIM and times",
+        description="Compresses pictures to real files' bytes, decompresses these, and prints a "
+        "table. bpp = bytes x 8 / (width x height). The times of the first picture of each size "
+        "include preparing the networks for that size.",
+    )
+    command.add_argument("inputs", nargs="+", metavar="IN", help="picture or quoted pattern")
+    _add_model(command)
+    _add_max_pixels(command)
+    command.add_argument("--csv", metavar="FILE", help="write the table to FILE as well")
+
+    commands.add_parser("models", help="models that ship with the package")
+    return parser.parse_args(argv[1:])
+
+
+def _add_files(parser, default: str) -> None:
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="FILE",
+        help=f"IN and optionally OUT ({default}); with --output_dir, inputs or quoted patterns",
+    )
+    parser.add_argument("--output_dir", metavar="DIR", help="write all results into DIR")
+
+
+def _add_model(parser) -> None:
+    parser.add_argument("--model", help="name of a shipped model (see models) or path of one")
+    parser.add_argument(
+        "--quality", type=float, help="1 (smallest) and up, fractions allowed; variable-rate models"
+    )
+
+
+def _add_max_pixels(parser) -> None:
+    parser.add_argument(
+        "--max_pixels",
+        type=_positive_int,
+        metavar="N",
+        default=container.MAX_PIXELS,
+        help="refuse pictures with more pixels (default %(default)s)",
+    )
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)  # A ValueError is argparse's to report.
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+# ------------------------------------------------------------------------------------- commands
+
+
+def _compress(args) -> int:
+    _check_quality(args.quality)
+    jobs = _plan(args, EXTENSION, image_io.PICTURE_EXTENSIONS)
+    codecs = _Codecs(args.model, args.quality)
+    totals = collections.Counter()
+
+    def compress(job):
+        image_io.check_target(job.target, job.source)
+        picture = image_io.read_image(job.source, args.max_pixels)
+        codec = codecs.chosen()
+        encoded = codec.encode(picture.pixels, args.quality, picture.metadata)
+        image_io.write_bytes_atomic(job.target, encoded.data)
+        if picture.note:
+            _complain(f"{job.source}: note: {picture.note}")
+        if args.verbose:
+            shape = picture.pixels.shape[:2]
+            x_hat = codec.reconstruct(encoded.latents, shape, args.quality)
+            _say(_compression_report(job, picture.pixels, x_hat, encoded))
+        height, width = picture.pixels.shape[:2]
+        totals.update(bytes=len(encoded.data), pixels=width * height)
+
+    done = _each(jobs, compress)
+    if len(jobs) > 1:
+        rate = (
+            f": {totals['bytes']} bytes, {_bpp(totals['bytes'], totals['pixels']):.4f} bpp"
+            if done
+            else ""
+        )
+        _say(f"compressed {done} of {len(jobs)} files{rate}")
+    return 0 if done == len(jobs) else 1
+
+
+def _decompress(args) -> int:
+    jobs = _plan(args, ".png", (EXTENSION,))
+    codecs = _Codecs(args.model)
+
+    def decompress(job):
+        image_io.check_target(job.target, job.source)
+        image_io.format_of(job.target)
+        data, contents = _read_gllmm(job.source, args.max_pixels)
+        codec = codecs.chosen() if args.model else codecs.with_identity(contents.model_id)
+        decoded = codec.decode(data, max_pixels=args.max_pixels)
+        image_io.write_image(job.target, decoded.image, decoded.metadata)
+        if args.verbose:
+            bpp = _bpp(len(data), contents.width * contents.height)
+            _say(
+                f"{_one_line(job.source)}: {contents.width} x {contents.height}, "
+                f"{len(data)} bytes, {bpp:.4f} bpp\n  {_stages(decoded.seconds)}"
+            )
+
+    done = _each(jobs, decompress)
+    if len(jobs) > 1:
+        _say(f"decompressed {done} of {len(jobs)} files")
+    return 0 if done == len(jobs) else 1
+
+
+def _info(args) -> int:
+    jobs = [Job(source, None) for source in _expand(args.inputs)]
+
+    def info(job):
+        data, contents = _read_gllmm(job.source, _ANY_SIZE)
+        _say(_info_report(job.source, data, contents))
+
+    return 0 if _each(jobs, info, progress=False) == len(jobs) else 1
+
+
+def _evaluate(args) -> int:
+    _check_quality(args.quality)
+    jobs = [Job(source, None) for source in _expand(args.inputs)]
+    for source in [job.source for job in jobs if args.csv]:
+        try:
+            image_io.check_target(args.csv, source)
+        except (GllmmError, OSError) as error:
+            raise _Abort(_failure(args.csv, error)) from error
+    codecs = _Codecs(args.model, args.quality)
+    rows = []
+    width = max(4, *(len(os.path.basename(job.source)) for job in jobs))
+
+    def evaluate(job):
+        picture = image_io.read_image(job.source, args.max_pixels)
+        row = _evaluate_picture(codecs.chosen(), job.source, picture, args)
+        if not rows:
+            _say(_table_line(_Row._fields, width))
+        rows.append(row)
+        _say(_table_row(row, width))
+
+    done = _each(jobs, evaluate, progress=False)
+    if done > 1:
+        _say(_table_row(_mean(rows), width))
+    if args.csv and rows:
+        try:
+            image_io.write_bytes_atomic(args.csv, _to_csv(rows))
+        except OSError as error:
+            raise _Abort(_failure(args.csv, error)) from error
+    return 0 if done == len(jobs) else 1
+
+
+def _models(args) -> int:
+    del args
+    import gllmm_tf
+
+    shipped = gllmm_tf.models()
+    if not shipped:
+        raise _Abort("no models ship with this installation; give --model the path of one")
+    for name, info in shipped.items():
+        _say(name)
+        for key, value in info.items():
+            _say(f"  {key}: {value}")
+    return 0
+
+
+_COMMANDS = {
+    "compress": _compress,
+    "decompress": _decompress,
+    "info": _info,
+    "evaluate": _evaluate,
+    "models": _models,
+}
+
+
+# ----------------------------------------------------------------------------- files and models
+
+
+def _plan(args, suffix: str, foreign: tuple[str, ...]) -> list[Job]:
+    """Pairs inputs with outputs.
+
+    With --output_dir every argument is an input or a pattern. Without it there is one input and at
+    most one output; an output named like an input (`foreign` extensions) is refused, because
+    `compress *.png` in a directory of two pictures would otherwise overwrite the second one.
+    """
+    if args.output_dir is None:
+        sources = _expand(args.inputs[:1])
+        targets = args.inputs[1:] or [source + suffix for source in sources[:1]]
+        if len(sources) > 1 or len(targets) > 1:
+            raise _Abort("several inputs need --output_dir DIR")
+        if targets[0].lower().endswith(foreign):
+            raise _Abort(
+                f"{targets[0]}: an output of {args.command} cannot have this extension; "
+                "several inputs need --output_dir DIR"
+            )
+        return [Job(sources[0], targets[0])]
+
+    try:
+        os.makedirs(args.output_dir, exist_ok=True)
+    except OSError as error:
+        raise _Abort(f"{args.output_dir}: {image_io.reason(error)}") from error
+    return [
+        Job(source, os.path.join(args.output_dir, os.path.basename(source) + suffix))
+        for source in _expand(args.inputs)
+    ]
+
+
+def _expand(patterns) -> list[str]:
+    """Replaces patterns by the files they match; what exists or matches nothing stays as it is."""
+    sources = []
+    for pattern in patterns:
+        matches = []
+        if not os.path.lexists(pattern) and glob.has_magic(pattern):
+            matches = [
+                path
+                for path in sorted(glob.glob(pattern, recursive=True))
+                if not os.path.isdir(path)
+            ]
+        sources += matches or [pattern]
+    return sources
+
+
+def _read_gllmm(path, max_pixels: int):
+    """Returns (bytes of the file, its Container); errors need no TensorFlow and so come at once."""
+    with image_io.open_regular(path) as file:
+        data = file.read(64)
+        if data.startswith(container.MAGIC):  # Else it may be any file, of any size.
+            data += file.read()
+    return data, container.unpack(data, max_pixels)
+
+
+class _Codecs:
+    """Loads codecs when they are first needed, since TensorFlow takes seconds, and once."""
+
+    def __init__(self, model: str | None, quality: float | None = None):
+        self._model, self._quality = model, quality
+        self._loaded = {}
+
+    def chosen(self):
+        """Returns the codec of --model or the default; a fault there ends the whole run."""
+        try:
+            codec = self._load(self._model)
+            _check_quality(self._quality, codec)
+            return codec
+        except (GllmmError, OSError) as error:
+            raise _Abort(_failure(self._model, error)) from error
+
+    def with_identity(self, identity: bytes):
+        """Returns the codec of the shipped model that wrote a file."""
+        if identity not in self._loaded:
+            self._loaded[identity] = self._load(_codec_module().find_model(identity))
+        return self._loaded[identity]
+
+    def _load(self, model):
+        if model not in self._loaded:
+            self._loaded[model] = _codec_module().Codec.load(model)
+        return self._loaded[model]
+
+
+def _codec_module():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import gllmm_tf.codec
+
+    return gllmm_tf.codec
+
+
+@functools.lru_cache(maxsize=None)
+def _model_name(identity: bytes) -> str:
+    try:
+        path = _codec_module().find_model(identity)
+    except ModelError:
+        return "not among the shipped ones"
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _check_quality(quality: float | None, codec=None) -> None:
+    """Checks --quality, as far as it can be checked without the codec or with it."""
+    if quality is None:
+        return
+    highest = math.inf
+    if codec is not None:
+        if codec.num_qualities is None:
+            raise _Abort("--quality: this is a fixed-rate model, which has one quality only")
+        highest = codec.num_qualities
+    if not (1 <= quality <= highest and math.isfinite(quality)):
+        valid = "be a number from 1 up" if codec is None else f"lie in 1..{highest}"
+        raise _Abort(f"--quality is {quality:g}; it must {valid}")
+
+
+# ---------------------------------------------------------------------------- running, reporting
+
+
+def _each(jobs, action, progress: bool = True) -> int:
+    """Runs `action` on every job, reports failures, and returns how many succeeded."""
+    from tqdm import tqdm
+
+    done = 0
+    made_from = {}
+    hidden = True if not progress or len(jobs) < 2 else None  # None: hidden unless on a terminal.
+    for job in tqdm(jobs, disable=hidden, unit="file", leave=False):
+        try:
+            first = made_from.setdefault(job.target or job.source, job.source)
+            if job.target and first != job.source:
+                raise GllmmError(f"would overwrite {job.target}, made from {first}")
+            action(job)
+            done += 1
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            line = _failure(job.source, error)
+            if line is None:
+                raise
+            _complain(line)
+    return done
+
+
+def _failure(path, error: BaseException) -> str | None:
+    """Returns the line that tells the user about `error`, or None if it is a fault of ours."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        text = "not enough memory"
+    elif isinstance(error, OSError):
+        text, path = image_io.reason(error), error.filename or path
+    elif isinstance(error, GllmmError):
+        text = str(error)
+    else:
+        return None
+    return text if path is None or text.startswith(f"{path}: ") else f"{path}: {text}"
+
+
+def _complain(line: str) -> None:
+    _write(f"{PROGRAM}: {_one_line(line)}", sys.stderr)
+
+
+def _say(text: str) -> None:
+    _write(text, sys.stdout)
+
+
+def _write(text: str, file) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(text, file=file)  # Moves a progress bar out of the way.
+    file.flush()
+
+
+def _one_line(text: str) -> str:
+    """Escapes what would break the line or the terminal; file names may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _bpp(num_bytes: int, num_pixels: int) -> float:
+    """Bits per pixel of the picture itself, whatever the networks padded it to."""
+    return num_bytes * 8 / num_pixels
+
+
+def _stages(seconds) -> str:
+    stages = ", ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
+    return f"{stages}; together {sum(seconds.values()):.2f} s"
+
+
+def _quality_of(pixels, x_hat) -> tuple[float, float | None]:
+    from gllmm_tf import metrics
+
+    return metrics.psnr(pixels, x_hat), metrics.ms_ssim(pixels, x_hat)
+
+
+def _compression_report(job, pixels, x_hat, encoded) -> str:
+    height, width = pixels.shape[:2]
+    psnr, ms_ssim = _quality_of(pixels, x_hat)
+    return (
+        f"{_one_line(job.source)}: {width} x {height}, {len(encoded.data)} bytes, "
+        f"{_bpp(len(encoded.data), width * height):.4f} bpp, PSNR {psnr:.2f} dB, MS-SSIM "
+        f"{'- (needs 176 pixels a side)' if ms_ssim is None else f'{ms_ssim:.4f}'}\n"
+        f"  {_stages(encoded.seconds)}"
+    )
+
+
+def _info_report(path, data: bytes, contents: container.Container) -> str:
+    c = contents
+    payload = sum(map(len, c.metadata.values()))
+    kinds = {container.TAG_ICC: "colour profile", container.TAG_ALPHA: "alpha"}
+    metadata = ", ".join(
+        f"{kinds.get(tag, f'unknown ({tag})')} {len(value)} bytes"
+        for tag, value in c.metadata.items()
+    )
+    quality = f"{1 + c.quality_index / 16:g}" + ("" if c.quality_index else ", or fixed rate")
+    return "\n".join(
+        [
+            _one_line(str(path)),
+            f"  picture    {c.width} x {c.height} pixels",
+            f"  size       {len(data)} bytes, {_bpp(len(data), c.width * c.height):.4f} bpp",
+            f"  model      {_model_name(c.model_id)} ({c.model_id.hex()})",
+            f"  quality    {quality}",
+            f"  streams    z {len(c.z_stream)} bytes, y {len(c.y_stream)} bytes",
+            f"  metadata   {metadata or 'none'}",
+            f"  container  {len(data) - len(c.z_stream) - len(c.y_stream) - payload} bytes, "
+            f"format version {container.VERSION}",
+        ]
+    )
+
+
+# ------------------------------------------------------------------------------ table of evaluate
+
+_Row = collections.namedtuple("_Row", "file bytes bpp psnr ms_ssim encode_s decode_s")
+_FORMATS = _Row("{}", "{:.0f}", "{:.4f}", "{:.2f}", "{:.5f}", "{:.2f}", "{:.2f}")
+_WIDTHS = _Row(0, 9, 8, 7, 9, 9, 9)
+
+
+def _evaluate_picture(codec, path, picture: image_io.Picture, args) -> _Row:
+    start = time.perf_counter()
+    data = codec.encode(picture.pixels, args.quality, picture.metadata).data
+    middle = time.perf_counter()
+    decoded = codec.decode(data, max_pixels=args.max_pixels)
+    end = time.perf_counter()
+    height, width = picture.pixels.shape[:2]
+    psnr, ms_ssim = _quality_of(picture.pixels, decoded.image)
+    bpp = _bpp(len(data), width * height)
+    return _Row(path, len(data), bpp, psnr, ms_ssim, middle - start, end - middle)
+
+
+def _mean(rows) -> _Row:
+    """Arithmetic means over the pictures; MS-SSIM over those large enough to have one."""
+    columns = _Row(*zip(*rows))
+    known = [value for value in columns.ms_ssim if value is not None]
+    means = [statistics.fmean(column) for column in columns[1:] if column is not columns.ms_ssim]
+    means.insert(3, statistics.fmean(known) if known else None)
+    return _Row("mean", *means)
+
+
+def _table_row(row: _Row, width: int) -> str:
+    row = row._replace(file=_one_line(os.path.basename(row.file)))
+    return _table_line(["-" if v is None else f.format(v) for f, v in zip(_FORMATS, row)], width)
+
+
+def _table_line(cells, width: int) -> str:
+    return cells[0].ljust(width) + "".join(c.rjust(w) for c, w in zip(cells[1:], _WIDTHS[1:]))
+
+
+def _to_csv(rows) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_Row._fields)
+    for row in rows:
+        writer.writerow(["" if v is None else f.format(v) for f, v in zip(_FORMATS, row)])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""From decoded integers to bytes and back, exactly. See docs/format.md."""

@@ -1,0 +1,135 @@
+"""The configuration of a model: everything that decides which networks and which bitstream it has.
+
+Two published systems are described by it:
+
+* `gllmm`: Fu et al., "Learned Image Compression with Gaussian-Laplacian-Logistic Mixture Model and
+  Concatenated Residual Modules", 2021, arXiv 2107.06463;
+* `cheng2020`: Cheng et al., "Learned Image Compression with Discretized Gaussian Mixture Likelihoods
+  and Attention Modules", CVPR 2020, arXiv 2001.01568.
+
+`families`, `components` and `stages` are the ablations of the first paper.
+"""
+
+import dataclasses
+import json
+from typing import Tuple
+
+from gllmm_tf.errors import ModelError
+
+FAMILIES = ("gaussian", "laplacian", "logistic")
+SYSTEMS = ("gllmm", "cheng2020")
+
+# Spatial subsampling: x -> y by 16, y -> z by 4. Pictures are padded to a multiple of the product.
+LATENT_STRIDE = 16
+HYPER_STRIDE = 4
+IMAGE_MULTIPLE = LATENT_STRIDE * HYPER_STRIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Hyperparameters of one model.
+
+    Attributes:
+        system: "gllmm" or "cheng2020".
+        num_filters: N, the channels of the transforms and of both latents.
+        families: Mixture families in stream order, a non-empty subset of `FAMILIES`.
+        components: Components per family.
+        stages: Residual pairs of each residual module: 1 is the plain residual block of Cheng et al.,
+            2 the concatenated residual module of the released GLLMM code, 3 the longer one of the paper.
+        entropy_widths: Output channels of the two hidden layers of the entropy parameter network.
+        lambdas: Empty for a fixed-rate model. Otherwise the Lagrange multipliers of the integer
+            qualities 1..len(lambdas) of a variable-rate model, ascending.
+        metric: Distortion the model is trained for, "mse" or "ms-ssim".
+    """
+
+    system: str = "gllmm"
+    num_filters: int = 128
+    families: Tuple[str, ...] = FAMILIES
+    components: int = 3
+    stages: int = 2
+    entropy_widths: Tuple[int, int] = (640, 1280)
+    lambdas: Tuple[float, ...] = ()
+    metric: str = "mse"
+
+    def __post_init__(self):
+        object.__setattr__(self, "families", tuple(self.families))
+        object.__setattr__(self, "entropy_widths", tuple(int(w) for w in self.entropy_widths))
+        object.__setattr__(self, "lambdas", tuple(float(v) for v in self.lambdas))
+        checks = (
+            (self.system in SYSTEMS, "system", f"one of {SYSTEMS}"),
+            (
+                _is_int(self.num_filters) and 2 <= self.num_filters <= 1024 and self.num_filters % 2 == 0,
+                "num_filters",
+                "an even whole number from 2 to 1024",
+            ),
+            (
+                len(self.families) > 0
+                and self.families == tuple(f for f in FAMILIES if f in self.families),
+                "families",
+                f"a non-empty subset of {FAMILIES} in that order",
+            ),
+            (_is_int(self.components) and 1 <= self.components <= 16, "components", "1 to 16"),
+            (_is_int(self.stages) and 1 <= self.stages <= 8, "stages", "1 to 8"),
+            (
+                len(self.entropy_widths) == 2 and all(1 <= w <= 8192 for w in self.entropy_widths),
+                "entropy_widths",
+                "two widths from 1 to 8192",
+            ),
+            (
+                len(self.lambdas) != 1
+                and len(self.lambdas) <= 16
+                and all(v > 0 for v in self.lambdas)
+                and list(self.lambdas) == sorted(set(self.lambdas)),
+                "lambdas",
+                "empty, or 2 to 16 positive ascending values",
+            ),
+            (self.metric in ("mse", "ms-ssim"), "metric", "'mse' or 'ms-ssim'"),
+        )
+        for good, name, wanted in checks:
+            if not good:
+                raise ModelError(
+                    f"model configuration: {name} is {getattr(self, name)!r}, it must be {wanted}"
+                )
+
+    @property
+    def num_qualities(self):
+        """Integer qualities of a variable-rate model, None for a fixed-rate one."""
+        return len(self.lambdas) or None
+
+    @property
+    def num_groups(self):
+        """Entropy parameters per latent element (30 for the published GLLMM, 9 for Cheng et al.)."""
+        families = len(self.families)
+        return 3 * families * self.components + (families if families > 1 else 0)
+
+    def to_json(self):
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text):
+        try:
+            fields = json.loads(text)
+            return cls(**fields)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"model configuration cannot be read: {error}") from error
+
+
+def cheng2020(num_filters=128, **overrides):
+    """The published configuration of Cheng et al. with N = `num_filters`."""
+    fields = dict(
+        system="cheng2020",
+        num_filters=num_filters,
+        families=("gaussian",),
+        stages=1,
+        entropy_widths=(640, 640),
+    )
+    return ModelConfig(**{**fields, **overrides})
+
+
+def gllmm(num_filters=128, **overrides):
+    """The published configuration of Fu et al. with N = `num_filters`."""
+    return ModelConfig(**{**dict(system="gllmm", num_filters=num_filters), **overrides})
+
+
+def _is_int(value):
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,239 @@
+"""Training crops: a pure function of (seed, step, index), cut from decoded pictures.
+
+    globs -> picture paths -> one file of decoded pixels (built once) -> random crops, flipped -> batches
+
+Decoding a JPEG takes longer than everything else that is done to a crop, so the pictures are decoded once into one
+flat uint8 file, which is mapped into memory: the page cache of the system keeps what fits. Crop i of step s depends
+on (seed, s, i) alone, neither on the batch size nor on what was drawn before; an interrupted run therefore resumes
+with exactly the crops it would have seen.
+"""
+
+import concurrent.futures
+import glob
+import hashlib
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tqdm import tqdm
+
+from gllmm_tf import errors
+
+CACHE_VERSION = 1
+GOLDEN_RATIO = 0.6180339887498949
+
+
+def find_pictures(globs):
+    """Returns the sorted paths that match the globs (a comma-separated string, or a list; ** is recursive).
+
+    Raises:
+        errors.ImageError: nothing matches.
+    """
+    patterns = globs.split(",") if isinstance(globs, str) else list(globs)
+    paths = {p for pattern in patterns for p in glob.glob(pattern.strip(), recursive=True)}
+    paths = sorted(p for p in paths if os.path.isfile(p))
+    if not paths:
+        raise errors.ImageError(f"{','.join(patterns)}: no picture matches; check --train_glob")
+    return paths
+
+
+def split(paths, num_validation, seed):
+    """Splits paths into (training, validation): the first of a permutation given by the seed are held out.
+
+    Raises:
+        errors.ImageError: nothing would be left to train on.
+    """
+    if num_validation >= len(paths):
+        raise errors.ImageError(
+            f"{len(paths)} pictures, {num_validation} of them held out: none is left to train on; "
+            "lower --validation_images or give more pictures"
+        )
+    order = np.random.default_rng((seed, len(paths))).permutation(len(paths))
+    held_out = set(order[:num_validation].tolist())
+    training = [p for i, p in enumerate(paths) if i not in held_out]
+    return training, [p for i, p in enumerate(paths) if i in held_out]
+
+
+class Pictures:
+    """Decoded pictures in one memory-mapped file.
+
+    Attributes:
+        paths: of the pictures, as given.
+        shapes: [(height, width)] of each.
+    """
+
+    def __init__(self, paths, shapes, pixels):
+        self.paths = list(paths)
+        self.shapes = [tuple(shape) for shape in shapes]
+        self._pixels = pixels
+        sizes = [height * width * 3 for height, width in self.shapes]
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        """Returns picture `index`, uint8 [height, width, 3], without copying it."""
+        flat = self._pixels[self._offsets[index] : self._offsets[index + 1]]
+        return flat.reshape(*self.shapes[index], 3)
+
+    @classmethod
+    def open(cls, paths, cache_dir):
+        """Maps the decoded pictures of `paths`, decoding them into `cache_dir` if they are not there yet.
+
+        The cache is named by paths, sizes and times of change of the files, so that it follows their changes.
+
+        Raises:
+            errors.ImageError: a picture that cannot be read, or no room on the disk.
+        """
+        facts = [CACHE_VERSION]
+        for path in paths:
+            stat = os.stat(path)
+            facts.append([os.path.abspath(path), stat.st_size, stat.st_mtime_ns])
+        name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        pixels_path = os.path.join(cache_dir, f"pictures-{name}.u8")
+        shapes_path = os.path.join(cache_dir, f"pictures-{name}.json")
+        if not os.path.exists(shapes_path):  # written last: the pixels are complete if it exists
+            _decode_all(paths, pixels_path, shapes_path)
+        with open(shapes_path) as f:
+            shapes = json.load(f)
+        return cls(paths, shapes, np.memmap(pixels_path, np.uint8, "r"))
+
+
+def decode(path):
+    """Returns the picture at `path` as uint8 RGB [height, width, 3].
+
+    Raises:
+        errors.ImageError: not a readable picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise errors.ImageError(
+            f"{path}: not a readable picture ({error}); remove it or narrow --train_glob"
+        ) from error
+
+
+def _decode_all(paths, pixels_path, shapes_path):
+    folder = os.path.dirname(pixels_path)
+    os.makedirs(folder, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    shapes, written = [], 0
+    temporary = f"{pixels_path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as f, concurrent.futures.ThreadPoolExecutor() as pool:
+            bar = tqdm(total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty())
+            # In slices, so that the decoded pictures in memory stay few however fast the threads are.
+            for start in range(0, len(paths), 64):
+                for picture in pool.map(decode, paths[start : start + 64]):
+                    written += picture.nbytes
+                    if written > 0.95 * free:
+                        raise errors.ImageError(
+                            f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded pictures; "
+                            "name a folder with more room by --cache_dir"
+                        )
+                    shapes.append(picture.shape[:2])
+                    f.write(picture.tobytes())
+                    bar.update()
+            bar.close()
+        os.replace(temporary, pixels_path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+    with open(f"{shapes_path}.tmp", "w") as f:
+        json.dump(shapes, f)
+    os.replace(f"{shapes_path}.tmp", shapes_path)
+
+
+class Crops:
+    """Random square crops, flipped left-right half of the time, of the pictures that are large enough.
+
+    Every picture is equally likely, then every position in it.
+
+    Args:
+        pictures: Pictures, or any sequence of uint8 [height, width, 3] with an attribute `shapes`.
+        patch: side of a crop in pixels.
+        seed: int >= 0.
+        num_qualities: of a variable-rate model, or None.
+
+    Attributes:
+        num_small: number of pictures left out because a side is shorter than the patch.
+
+    Raises:
+        errors.ImageError: no picture is large enough.
+    """
+
+    def __init__(self, pictures, patch, seed, num_qualities=None):
+        self._pictures = pictures
+        self._patch = patch
+        self._seed = seed
+        self._num_qualities = num_qualities
+        self._usable = [i for i, shape in enumerate(pictures.shapes) if min(shape) >= patch]
+        self.num_small = len(pictures.shapes) - len(self._usable)
+        if not self._usable:
+            raise errors.ImageError(
+                f"all {self.num_small} training pictures are smaller than the patch of {patch} x {patch} pixels; "
+                "give larger ones or lower --patch"
+            )
+
+    def __len__(self):
+        """Returns the number of pictures that are used."""
+        return len(self._usable)
+
+    def crop(self, step, index):
+        """Returns crop `index` of step `step`, uint8 [patch, patch, 3]."""
+        random = np.random.default_rng((self._seed, step, index))
+        picture = self._usable[random.integers(len(self._usable))]
+        height, width = self._pictures.shapes[picture]
+        top = random.integers(height - self._patch + 1)
+        left = random.integers(width - self._patch + 1)
+        crop = self._pictures[picture][top : top + self._patch, left : left + self._patch]
+        return crop[:, ::-1] if random.integers(2) else crop
+
+    def quality(self, step, index):
+        """Returns the quality of crop `index` of step `step`: uniform in [1, Q], half of the time an integer.
+
+        The qualities of one step are spread evenly (multiples of the golden ratio from a random start): every batch
+        sees low and high rates, which makes its gradient less noisy than independent draws would.
+        """
+        start = np.random.default_rng((self._seed, step)).random()
+        u = (start + index * GOLDEN_RATIO) % 1.0
+        if np.random.default_rng((self._seed, step, index, 1)).integers(2):
+            return float(1 + int(u * self._num_qualities))
+        return 1.0 + u * (self._num_qualities - 1)
+
+    def batch(self, step, size):
+        """Returns (crops uint8 [size, patch, patch, 3], qualities float32 [size], all 0 for a fixed rate)."""
+        crops = np.stack([self.crop(step, i) for i in range(size)])
+        qualities = np.zeros(size, np.float32)
+        if self._num_qualities:
+            qualities[:] = [self.quality(step, i) for i in range(size)]
+        return crops, qualities
+
+    def dataset(self, first_step, num_steps, size):
+        """Returns a tf.data.Dataset of the batches of steps first_step .. num_steps - 1, read ahead."""
+
+        def load(step):
+            crops, qualities = tf.numpy_function(
+                lambda s: self.batch(int(s), size), [step], (tf.uint8, tf.float32)
+            )
+            crops.set_shape((size, self._patch, self._patch, 3))
+            qualities.set_shape((size,))
+            return crops, qualities
+
+        return tf.data.Dataset.range(first_step, num_steps).map(load).prefetch(4)
+
+
+def centre_crops(pictures, size):
+    """Returns the centres of the pictures, uint8 [count, size, size, 3], of those that are large enough."""
+    crops = []
+    for i, (height, width) in enumerate(pictures.shapes):
+        if min(height, width) >= size:
+            top, left = (height - size) // 2, (width - size) // 2
+            crops.append(pictures[i][top : top + size, left : left + size])
+    return np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)

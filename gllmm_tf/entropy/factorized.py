@@ -1,0 +1,47 @@
+"""The factorised entropy model of z: tensorflow-compression's `NoisyDeepFactorized` density.
+
+Ballé et al., "Variational Image Compression with a Scale Hyperprior", 2018, arXiv 1802.01436.
+"""
+
+import math
+
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class FactorizedBottleneck(tf.keras.layers.Layer):
+    """One learned density per channel of z, shared by all positions.
+
+    Attributes:
+        channels: Channels of z.
+        init_scale: Width of the densities at initialisation, in units of z.
+    """
+
+    def __init__(self, channels, init_scale=10, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.channels = channels
+        self.init_scale = init_scale
+        self.prior = tfc.NoisyDeepFactorized(batch_shape=(channels,), init_scale=init_scale)
+
+    def call(self, z):
+        """Information content of z, float32 [B, h, w, channels]; returns bits of the same shape.
+
+        `z` is either z plus uniform noise (training) or rounded z: the density is that of the sum with
+        noise, whose value at an integer is the probability of its unit bin.
+        """
+        return self.prior.log_prob(tf.cast(z, tf.float32)) / -math.log(2)
+
+    def tables(self):
+        """Integer frequency tables for range coding: (cdf int32, cdf_offset int32) as tfc stores them."""
+        model = tfc.ContinuousBatchedEntropyModel(
+            self.prior, coding_rank=3, compression=True, offset_heuristic=False
+        )
+        return model.cdf.numpy(), model.cdf_offset.numpy()
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "channels": self.channels,
+            "init_scale": self.init_scale,
+        }

@@ -1,0 +1,77 @@
+"""Quality of a reconstruction: PSNR and MS-SSIM, as the papers of the field report them.
+
+Both take uint8 RGB pictures, that is, what a decoder writes to a file, after rounding and clipping.
+
+MS-SSIM: Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment",
+2003; TensorFlow's implementation, which the published results for learned codecs use as well:
+five scales, a Gaussian window of 11 x 11, computed per RGB channel and averaged.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+# The window of 11 x 11 must fit into the picture after four halvings: 11 * 2^4.
+MS_SSIM_MIN_SIZE = 176
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the peak signal-to-noise ratio of two pictures in dB.
+
+    psnr = 10 log10(255^2 / mse), mse = mean over i, j, c of (a[i, j, c] - b[i, j, c])^2.
+
+    Args:
+        a: uint8 [H, W, 3].
+        b: uint8 [H, W, 3].
+
+    Returns:
+        dB; infinity when the pictures are equal.
+
+    Raises:
+        ValueError: when the pictures are not uint8 or not of one shape.
+    """
+    _check_pair(a, b)
+    difference = a.astype(np.int32) - b.astype(np.int32)
+    mse = float(np.mean(np.square(difference), dtype=np.float64))  # mean over all pixels, channels
+    return math.inf if mse == 0.0 else 10.0 * math.log10(255.0**2 / mse)
+
+
+def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Returns the multiscale structural similarity of two pictures.
+
+    Args:
+        a: uint8 [H, W, 3].
+        b: uint8 [H, W, 3].
+
+    Returns:
+        A number up to 1 (equal pictures), or None when the smaller side has fewer than
+        `MS_SSIM_MIN_SIZE` pixels, for which the five scales are not defined.
+
+    Raises:
+        ValueError: when the pictures are not uint8 or not of one shape.
+    """
+    _check_pair(a, b)
+    if min(a.shape[:2]) < MS_SSIM_MIN_SIZE:
+        return None
+    import tensorflow as tf  # late: PSNR alone must not wait for TensorFlow
+
+    return float(tf.image.ssim_multiscale(a, b, max_val=255))
+
+
+def ms_ssim_db(value: float) -> float:
+    """Returns MS-SSIM on the decibel scale, -10 log10(1 - value); infinity for equal pictures."""
+    return math.inf if value >= 1.0 else -10.0 * math.log10(1.0 - value)
+
+
+def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
+    """Raises ValueError unless both are uint8 [H, W, 3] of one shape."""
+    for picture in (a, b):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+            raise ValueError(
+                "Pictures must be uint8 arrays of shape [H, W, 3], "
+                f"got {picture.dtype} of shape {list(picture.shape)}."
+            )
+    if a.shape != b.shape:
+        raise ValueError(f"Pictures must have one shape, got {list(a.shape)} and {list(b.shape)}.")

@@ -1,0 +1,624 @@
+"""Training: one resumable loop around one compiled step.
+
+    pictures -> crops, qualities (data.py) -> step: model, loss (losses.py), gradient, clip, update, average
+                                              every so often: metrics, checkpoint, validation, exported model
+
+All that is random in step s (crops, qualities, quantisation noise) is a function of (seed, s), so a run that was
+stopped, at any moment and in any way, continues from its last checkpoint as if nothing had happened.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from gllmm_tf import config as config_lib
+from gllmm_tf import data, errors, losses, model_file, optimizers
+from gllmm_tf import model as model_lib
+
+SKIPS_UNTIL_STOP = 20
+"""Steps in a row with a non-finite loss or gradient after which a run stops."""
+
+METRICS = ("loss", "bpp", "y_bpp", "z_bpp", "mse", "ms_ssim", "gradient_norm", "good")
+"""What a step returns, in this order; `good` is 1, or 0 if the update was skipped."""
+
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def setting(default, text):
+    """Returns a dataclass field with a help text."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run; each field is a flag of train.py."""
+
+    train_glob: str = setting("", "Comma-separated globs of training pictures (quote them).")
+    run_dir: str = setting("", "Folder for checkpoints, metrics and model; an existing run continues.")
+    cache_dir: str = setting("", "Folder for the decoded pictures, 3 bytes per pixel; empty: RUN_DIR/cache.")
+    validation_images: int = setting(16, "Number of pictures held out of training for validation.")
+    validation_size: int = setting(256, "Side in pixels of the centre crops for validation, a multiple of 64.")
+
+    system: str = setting("gllmm", "Network: gllmm or cheng2020.")
+    num_filters: int = setting(128, "N, the number of channels.")
+    families: str = setting("gaussian,laplacian,logistic", "Families of the mixture, comma-separated.")
+    components: int = setting(3, "Components per family.")
+    stages: int = setting(2, "Residual pairs per residual module: 1, 2 or 3.")
+    entropy_widths: str = setting("640,1280", "Widths of the two hidden entropy-parameter layers.")
+    lambdas: str = setting("0.0075", "One lambda: fixed rate. Several, ascending: variable rate, one per quality.")
+    metric: str = setting("mse", "Distortion: mse (lambda 255^2 MSE + bpp) or ms-ssim (lambda (1 - MS-SSIM) + bpp).")
+    rounding: str = setting("ste", "What synthesis and context see in training: ste (rounded) or noise.")
+
+    patch: int = setting(128, "Side of a training crop in pixels, a multiple of 64.")
+    batch: int = setting(8, "Crops per step.")
+    steps: int = setting(1000, "Length of the run, and of its learning-rate schedule, in steps.")
+    optimizer: str = setting("muon", "muon (Adam for what is no large kernel) or adam.")
+    learning_rate: float = setting(1.2e-3, "Peak learning rate (of Muon's kernels, with muon).")
+    adam_learning_rate: float = setting(4e-4, "Peak learning rate of the variables that muon leaves to Adam.")
+    muon_largest: int = setting(1024, "Kernels with min(rows, columns) above this are left to Adam; 0: none.")
+    warmup: int = setting(100, "Steps of linear warm-up.")
+    flat: float = setting(0.2, "Fraction of the steps after which the learning rate starts its cosine to zero.")
+    clip_norm: float = setting(1.0, "Bound of the gradient's global norm; 0: none.")
+    ema: float = setting(0.999, "Decay per step of the weight average that is validated and exported; 0: none.")
+    precision: str = setting("bfloat16", "Convolutions in float32 or bfloat16 (weights stay float32).")
+    jit: bool = setting(False, "Compile the step with XLA.")
+    seed: int = setting(0, "Seed of the initial weights, crops, qualities and noise.")
+
+    log_every: int = setting(50, "Steps per line of metrics.")
+    checkpoint_every: int = setting(500, "Steps between checkpoints; the last 3 are kept.")
+    evaluate_every: int = setting(2000, "Steps between validations, each of which exports the model; 0: at the end.")
+    max_seconds: float = setting(0.0, "Stop cleanly after so many seconds of this call; 0: no limit.")
+    hardware: str = setting("", "Description of the machine, recorded with the model.")
+
+    # A run may be continued with other values of these.
+    FREE = (
+        "cache_dir",
+        "steps",
+        "log_every",
+        "checkpoint_every",
+        "evaluate_every",
+        "max_seconds",
+        "hardware",
+    )
+
+    def __post_init__(self):
+        """Raises GllmmError for a value that cannot work."""
+        losses.check_patch(self.metric, self.patch)
+        tests = [
+            ("train_glob", bool(self.train_glob), "name the training pictures"),
+            ("run_dir", bool(self.run_dir), "name a folder"),
+            ("patch", self.patch > 0 and self.patch % 64 == 0, "give a positive multiple of 64"),
+            ("validation_size", self.validation_size > 0 and self.validation_size % 64 == 0, "give a multiple of 64"),
+            ("validation_images", self.validation_images >= 0, "give 0 or more"),
+            ("batch", self.batch > 0, "give at least 1"),
+            ("steps", self.steps > 0, "give at least 1"),
+            ("optimizer", self.optimizer in ("muon", "adam"), "choose muon or adam"),
+            ("precision", self.precision in PRECISIONS, "choose float32 or bfloat16"),
+            ("rounding", self.rounding in ("ste", "noise"), "choose ste or noise"),
+            ("learning_rate", self.learning_rate > 0, "give a positive number"),
+            ("adam_learning_rate", self.adam_learning_rate > 0, "give a positive number"),
+            ("flat", 0 <= self.flat <= 1, "give a fraction from 0 to 1"),
+            ("ema", 0 <= self.ema < 1, "give a decay from 0 to below 1"),
+            ("clip_norm", self.clip_norm >= 0, "give 0 or a positive number"),
+            ("seed", 0 <= self.seed < 2**31, "give a number from 0 to 2^31 - 1"),
+            ("log_every", self.log_every > 0, "give at least 1"),
+            ("checkpoint_every", self.checkpoint_every > 0, "give at least 1"),
+        ]
+        for name, good, remedy in tests:
+            if not good:
+                raise errors.GllmmError(f"--{name}={getattr(self, name)!r} cannot be used; {remedy}")
+        if not self.lambda_list or min(self.lambda_list) <= 0:
+            raise errors.GllmmError(f"--lambdas={self.lambdas!r} cannot be used; give positive numbers")
+
+    @property
+    def lambda_list(self):
+        """Lambdas as a tuple of floats."""
+        return _numbers("lambdas", self.lambdas, float)
+
+    def model_config(self):
+        """Returns the ModelConfig of the run."""
+        lambdas = self.lambda_list
+        return config_lib.ModelConfig(
+            system=self.system,
+            num_filters=self.num_filters,
+            families=tuple(f.strip() for f in self.families.split(",")),
+            components=self.components,
+            stages=self.stages,
+            entropy_widths=_numbers("entropy_widths", self.entropy_widths, int),
+            lambdas=lambdas if len(lambdas) > 1 else (),
+            metric=self.metric,
+        )
+
+    def learning_rate_at(self, step):
+        """Returns the learning rate of step 0, 1, ..: linear warm-up, flat, cosine to zero."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        start = self.flat * self.steps
+        if step < start:
+            return self.learning_rate * warm
+        progress = min(1.0, (step - start) / max(1.0, self.steps - start))
+        return self.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _numbers(name, text, kind):
+    try:
+        return tuple(kind(part) for part in str(text).split(",") if part.strip())
+    except ValueError:
+        raise errors.GllmmError(f"--{name}={text!r} is not a comma-separated list of numbers") from None
+
+
+class WeightAverage(tf.Module):
+    """Exponential moving average of variables: `a <- a + (1 - d_t)(v - a)`, `d_t = min(decay, (1 + t)/(10 + t))`.
+
+    The decay starts low, so that the random initial weights are soon forgotten.
+    """
+
+    def __init__(self, variables, decay):
+        super().__init__()
+        self._decay = decay
+        self._sources = list(variables)
+        self.averages = [tf.Variable(v.read_value(), trainable=False, dtype=tf.float32) for v in self._sources]
+
+    def update(self, step):
+        """Takes the current values in; `step` is an integer tensor, 0 at first."""
+        t = tf.cast(step, tf.float32)
+        weight = 1.0 - tf.minimum(self._decay, (1.0 + t) / (10.0 + t))
+        for average, source in zip(self.averages, self._sources):
+            average.assign_add(weight * (source.read_value() - average))
+
+    @contextlib.contextmanager
+    def applied(self):
+        """Puts the averages into the variables for the length of a with-block."""
+        live = [v.numpy() for v in self._sources]
+        for average, source in zip(self.averages, self._sources):
+            source.assign(average)
+        try:
+            yield
+        finally:
+            for value, source in zip(live, self._sources):
+                source.assign(value)
+
+
+@contextlib.contextmanager
+def _precision(name):
+    """Layers made inside compute in this precision."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(PRECISIONS[name])
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
+class Learner:
+    """Model, optimizer, average and the compiled step: what a checkpoint holds.
+
+    Attributes:
+        model: the CompressionModel.
+        step: number of steps done (skipped ones included), as are `skipped` and `pixels` (seen): tf.Variables.
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.config = settings.model_config()
+        tf.keras.utils.set_random_seed(settings.seed)
+        with _precision(settings.precision):
+            self.model = model_lib.build(self.config, settings.rounding)
+        self.variables = self.model.trainable_variables
+        self.optimizer = self._make_optimizer()
+        self.optimizer.build(self.variables)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.pixels = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.average = WeightAverage(self.variables, settings.ema) if settings.ema else None
+        self.checkpoint = tf.train.Checkpoint(
+            model=self.model,
+            optimizer=self.optimizer,
+            step=self.step,
+            skipped=self.skipped,
+            pixels=self.pixels,
+            seconds=self.seconds,
+            **({"average": self.average} if self.average else {}),
+        )
+        shape = (settings.batch, settings.patch, settings.patch, 3)
+        signature = [
+            tf.TensorSpec(shape, tf.uint8),
+            tf.TensorSpec((settings.batch,), tf.float32),
+            tf.TensorSpec((2,), tf.int32),
+            tf.TensorSpec((), tf.float32),
+        ]
+        self.train_step = tf.function(self._train_step, signature, jit_compile=settings.jit or None)
+        self.judge = tf.function(self._judge, reduce_retracing=True)
+
+    def _make_optimizer(self):
+        settings = self.settings
+        if settings.optimizer == "adam":
+            return tf.keras.optimizers.Adam(settings.learning_rate, epsilon=1e-8)
+        return optimizers.Muon(
+            settings.learning_rate,
+            adam_ratio=settings.adam_learning_rate / settings.learning_rate,
+            largest_matrix=settings.muon_largest or None,
+            product_dtype=settings.precision,
+        )
+
+    def _losses(self, crops, quality, seed, training):
+        x = tf.cast(crops, tf.float32) / 255.0
+        lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
+        out = self.model(x, quality if self.config.lambdas else None, seed=seed, training=training)
+        x_hat = out.x_hat if training else tf.clip_by_value(out.x_hat, 0.0, 1.0)
+        return losses.rate_distortion(x, x_hat, out.y_bits, out.z_bits, lambdas, self.settings.metric)
+
+    def _train_step(self, crops, quality, seed, learning_rate):
+        """Does one step; returns float32 [len(METRICS)].
+
+        Args:
+            crops: uint8 [batch, patch, patch, 3].
+            quality: float32 [batch], ignored for a fixed rate.
+            seed: int32 [2], of the noise.
+            learning_rate: float32.
+        """
+        with tf.GradientTape() as tape:
+            terms = self._losses(crops, quality, seed, training=True)
+            loss = tf.reduce_mean(terms.loss)
+        gradients = tape.gradient(loss, self.variables)
+        norm = tf.linalg.global_norm(gradients)
+        if self.settings.clip_norm:
+            scale = self.settings.clip_norm / tf.maximum(norm, self.settings.clip_norm)
+            gradients = [g * scale for g in gradients]
+        good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+
+        def update():
+            self.optimizer.learning_rate.assign(learning_rate)
+            self.optimizer.apply_gradients(zip(gradients, self.variables))
+            if self.average:
+                self.average.update(self.step)
+            return tf.constant(1.0)
+
+        self.step.assign_add(1)
+        self.pixels.assign_add(crops.shape[0] * crops.shape[1] * crops.shape[2])
+        good = tf.cond(good, update, lambda: tf.constant(0.0))
+        self.skipped.assign_add(1 - tf.cast(good, tf.int64))
+        means = [tf.reduce_mean(term) for term in terms]
+        return tf.stack([*means, norm, good])
+
+    def _judge(self, crops, quality):
+        return self._losses(crops, quality, tf.zeros((2,), tf.int32), training=False)
+
+    def take_step(self, crops, quality, step):
+        """Runs step `step` on a batch; returns {name in METRICS: float}."""
+        seed = tf.constant([self.settings.seed, step], tf.int32)
+        rate = tf.constant(self.settings.learning_rate_at(step), tf.float32)
+        values = self.train_step(crops, quality, seed, rate).numpy()
+        return dict(zip(METRICS, values.tolist()))
+
+    def averaged(self):
+        """Returns a context in which the model has its averaged weights (if there is an average)."""
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def evaluate(self, crops):
+        """Returns the means over crops (uint8 [n, size, size, 3]) at each integer quality, with rounded latents.
+
+        Returns:
+            {"loss": mean over qualities, "qualities": [{"quality", "lambda", "loss", "bpp", "y_bpp", "z_bpp",
+            "psnr" (mean over crops, dB), "ms_ssim" (if it is the metric)}]}.
+        """
+        rows = []
+        for i, value in enumerate(self.settings.lambda_list):
+            parts = []
+            for start in range(0, len(crops), 8):
+                some = tf.constant(crops[start : start + 8])
+                parts.append(self.judge(some, tf.fill((len(some),), float(i + 1))))
+            terms = losses.Losses(*(np.concatenate([p.numpy() for p in t]) for t in zip(*parts)))
+            row = {"quality": i + 1, "lambda": value}
+            row.update({k: float(np.mean(getattr(terms, k))) for k in ("loss", "bpp", "y_bpp", "z_bpp")})
+            row["psnr"] = float(np.mean(psnr(terms.mse)))
+            if self.settings.metric == "ms-ssim":
+                row["ms_ssim"] = float(np.mean(terms.ms_ssim))
+            rows.append(row)
+        return {"loss": float(np.mean([row["loss"] for row in rows])), "qualities": rows}
+
+
+def psnr(mse):
+    """Returns the PSNR in dB of a mean squared error of values in 0..255."""
+    return 10.0 * np.log10(255.0**2 / np.maximum(mse, 1e-9))
+
+
+class Run:
+    """A folder with a run in it, and the loop.
+
+    Writes under run_dir: config.json, metrics.jsonl, tensorboard/, checkpoints/, model.npz.
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.folder = settings.run_dir
+        self._prepare_folder()
+        paths = data.find_pictures(settings.train_glob)
+        training, held_out = data.split(paths, settings.validation_images, settings.seed)
+        cache = settings.cache_dir or os.path.join(self.folder, "cache")
+        self.crops = data.Crops(
+            data.Pictures.open(training, cache),
+            settings.patch,
+            settings.seed,
+            len(settings.lambda_list) if len(settings.lambda_list) > 1 else None,
+        )
+        pictures = data.Pictures.open(held_out, cache) if held_out else data.Pictures([], [], None)
+        self.validation = data.centre_crops(pictures, settings.validation_size)
+        _say(
+            f"{len(training)} training pictures, {self.crops.num_small} of them left out as smaller than the patch "
+            f"of {settings.patch}; {len(self.validation)} of {len(held_out)} held-out pictures for validation"
+        )
+        self.learner = Learner(settings)
+        self._check_room()
+        self.manager = tf.train.CheckpointManager(self.learner.checkpoint, self._path("checkpoints"), max_to_keep=3)
+        self._resume()
+        self._stop_reason = None
+
+    def _path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def _prepare_folder(self):
+        """Writes config.json, or checks it against an existing one, before anything slow is done."""
+        path = self._path("config.json")
+        mine = dataclasses.asdict(self.settings)
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            if os.path.exists(path):
+                with open(path) as f:
+                    theirs = json.load(f)["settings"]
+                for name, value in mine.items():
+                    if name not in Settings.FREE and name in theirs and theirs[name] != value:
+                        raise errors.GllmmError(
+                            f"{self.folder}: its run has --{name}={theirs[name]!r}, not {value!r}; "
+                            "use that value, or another --run_dir"
+                        )
+            write_json(path, {"settings": mine, "revision": revision(), "versions": versions()})
+        except OSError as error:
+            raise errors.GllmmError(
+                f"{self.folder}: cannot be written ({error.strerror}); give another --run_dir"
+            ) from error
+
+    def _check_room(self):
+        """Four checkpoints (three kept, one being written) must fit on the disk."""
+        learner = self.learner
+        count = sum(int(np.prod(v.shape)) for v in [*learner.variables, *learner.optimizer.variables])
+        count += sum(int(np.prod(v.shape)) for v in (learner.average.averages if learner.average else []))
+        needed, free = 4 * 4 * count, shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise errors.GllmmError(
+                f"{self.folder}: {free / 1e6:.0f} MB free, the checkpoints need {needed / 1e6:.0f} MB; "
+                "make room or give another --run_dir"
+            )
+
+    def _resume(self):
+        if self.manager.latest_checkpoint:
+            status = self.learner.checkpoint.restore(self.manager.latest_checkpoint)
+            status.assert_existing_objects_matched()
+            _say(f"continuing {self.folder} from step {int(self.learner.step)}")
+        path = self._path("metrics.jsonl")
+        if os.path.exists(path):
+            # A killed run has metrics of steps that will be done again.
+            with open(path) as f:
+                rows = [line for line in f if line.endswith("\n") and line.strip()]
+            keep = [line for line in rows if json.loads(line)["step"] <= int(self.learner.step)]
+            with open(f"{path}.tmp", "w") as f:
+                f.writelines(keep)
+            os.replace(f"{path}.tmp", path)
+
+    def train(self):
+        """Trains to the end, or until a signal or the time limit; returns the last validation or None."""
+        settings, learner = self.settings, self.learner
+        first = int(learner.step)
+        writer = tf.summary.create_file_writer(self._path("tensorboard"))
+        meter = Meter(settings, learner, self._path("metrics.jsonl"), writer)
+        bar = tqdm(total=settings.steps, initial=first, unit="step", disable=not sys.stderr.isatty())
+        result, bad, began = None, 0, time.monotonic()
+        with self._signals(), writer.as_default(), bar:
+            for crops, quality in self.crops.dataset(first, settings.steps, settings.batch):
+                step = int(learner.step)
+                values = learner.take_step(crops, quality, step)
+                meter.add(values)
+                bar.update()
+                bad = 0 if values["good"] else bad + 1
+                if bad >= SKIPS_UNTIL_STOP:
+                    raise errors.GllmmError(
+                        f"{self.folder}: {bad} steps in a row, to step {step + 1}, had a non-finite loss or gradient; "
+                        f"lower --learning_rate; the last good checkpoint is {self.manager.latest_checkpoint}"
+                    )
+                step += 1
+                over = settings.max_seconds and time.monotonic() - began >= settings.max_seconds
+                if over:
+                    self._stop_reason = f"time limit of {settings.max_seconds:.0f} s"
+                last = step == settings.steps or self._stop_reason is not None
+                if step % settings.log_every == 0 or last:
+                    text = meter.flush(step)
+                    bar.set_postfix_str(text) if not bar.disable else _say(text)
+                if step % settings.checkpoint_every == 0 or last:
+                    meter.save_seconds()
+                    self.manager.save(checkpoint_number=step)
+                due = settings.evaluate_every and step % settings.evaluate_every == 0
+                if due or step == settings.steps or over:
+                    result = self._evaluate(meter, step)
+                if last:
+                    break
+        if self._stop_reason:
+            _say(f"stopped at step {int(learner.step)}: {self._stop_reason}; the same command continues")
+        return result
+
+    def _evaluate(self, meter, step):
+        """Validates the averaged weights, records the result and exports the model."""
+        learner, result = self.learner, None
+        with meter.paused(), learner.averaged():
+            if len(self.validation):
+                result = learner.evaluate(self.validation)
+                meter.write({"step": step, "validation": result})
+                tf.summary.scalar("validation/loss", result["loss"], step)
+                for row in result["qualities"]:
+                    name = f"validation/quality_{row['quality']}"
+                    tf.summary.scalar(f"{name}/bpp", row["bpp"], step)
+                    tf.summary.scalar(f"{name}/psnr", row["psnr"], step)
+                _say(f"validation at step {step}: loss {result['loss']:.4f}")
+                _say("  quality  lambda    bpp     PSNR dB  loss")
+                for row in result["qualities"]:
+                    _say("  {quality:7d}  {lambda:.4f}  {bpp:.4f}  {psnr:7.2f}  {loss:.4f}".format(**row))
+            info = self._info(step, result)
+            model_file.export_model(learner.model, self._path("model.npz"), info)
+        return result
+
+    def _info(self, step, result):
+        """Returns the facts of training that travel with the model."""
+        settings, learner = self.settings, self.learner
+        return {
+            "steps": step,
+            "pixels_seen": int(learner.pixels),
+            "seconds": round(float(learner.seconds)),
+            "skipped_steps": int(learner.skipped),
+            "training_pictures": len(self.crops),
+            "lambdas": list(settings.lambda_list),
+            "metric": settings.metric,
+            "batch": settings.batch,
+            "patch": settings.patch,
+            "optimizer": settings.optimizer,
+            "learning_rate": settings.learning_rate,
+            "precision": settings.precision,
+            "ema": settings.ema,
+            "seed": settings.seed,
+            "hardware": settings.hardware,
+            "revision": revision(),
+            "validation": result,
+        }
+
+    @contextlib.contextmanager
+    def _signals(self):
+        """Turns SIGINT and SIGTERM into a clean stop after the current step."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number, _):
+            self._stop_reason = signal.Signals(number).name
+
+        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Meter:
+    """Means of the metrics between two log lines, and the clock of the run."""
+
+    def __init__(self, settings, learner, path, writer):
+        self._settings = settings
+        self._learner = learner
+        self._path = path
+        self._writer = writer
+        self._rows = []
+        self._clock = time.monotonic()
+        self._since = self._clock
+
+    def add(self, values):
+        """Takes in the metrics of one step."""
+        self._rows.append(values)
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Time inside does not count as training."""
+        self.save_seconds()
+        start = time.monotonic()
+        yield
+        away = time.monotonic() - start
+        self._clock += away
+        self._since += away
+
+    def save_seconds(self):
+        """Adds the time since the last call to the seconds in the checkpoint."""
+        now = time.monotonic()
+        self._learner.seconds.assign_add(now - self._clock)
+        self._clock = now
+
+    def flush(self, step):
+        """Writes the means since the last call; returns them as a line of text."""
+        self.save_seconds()
+        learner = self._learner
+        good = [row for row in self._rows if row["good"]]
+        seconds = self._clock - self._since
+        row = {"step": step}
+        for name in METRICS[:-1]:
+            row[name] = float(np.mean([r[name] for r in good])) if good else None
+        if self._settings.metric != "ms-ssim":
+            del row["ms_ssim"]
+        row["psnr"] = float(psnr(row["mse"])) if good else None
+        row["learning_rate"] = self._settings.learning_rate_at(step - 1)
+        row["skipped"] = int(learner.skipped)
+        row["seconds"] = round(float(learner.seconds), 2)
+        row["seconds_per_step"] = seconds / len(self._rows)
+        row["pixels"] = int(learner.pixels)
+        self.write(row)
+        for name, value in row.items():
+            if name != "step" and value is not None:
+                tf.summary.scalar(f"train/{name}", value, step)
+        self._writer.flush()
+        self._rows, self._since = [], self._clock
+        if not good:
+            return f"step {step}: no finite step, {row['skipped']} skipped"
+        left = (self._settings.steps - step) * row["seconds_per_step"]
+        text = (
+            "step {step}: loss {loss:.4f}, bpp {bpp:.4f} (y {y_bpp:.4f}, z {z_bpp:.4f}), PSNR {psnr:.2f} dB, "
+            "{seconds_per_step:.3f} s/step"
+        ).format(**row)
+        text += f", {left / 60:.0f} min left"
+        return text + (f", {row['skipped']} skipped" if row["skipped"] else "")
+
+    def write(self, row):
+        """Appends one line to metrics.jsonl."""
+        with open(self._path, "a") as f:
+            f.write(json.dumps(row) + "\n")
+
+
+def train(settings):
+    """Runs or continues the run of the settings; returns its last validation (see Learner.evaluate) or None."""
+    return Run(settings).train()
+
+
+def write_json(path, value):
+    """Writes a JSON file, which is either complete or as it was before."""
+    with open(f"{path}.tmp", "w") as f:
+        json.dump(value, f, indent=2)
+        f.write("\n")
+    os.replace(f"{path}.tmp", path)
+
+
+def revision():
+    """Returns the git revision of this code, with "+" if it has changes, or "" outside of a repository."""
+    here = os.path.dirname(os.path.abspath(__file__))
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def versions():
+    """Returns the versions of what the numbers depend on."""
+    return {"python": sys.version.split()[0], "tensorflow": tf.__version__, "numpy": np.__version__}
+
+
+def _say(text):
+    tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,136 @@
+"""The four transforms `g_a`, `g_s`, `h_a`, `h_s` of both published systems.
+
+```
+x -> g_a -> y -> h_a -> z          y_hat -> g_s -> x_hat          z_hat -> h_s -> phi
+```
+
+The trunk is that of Cheng et al. (CVPR 2020, arXiv 2001.01568); Fu et al. (arXiv 2107.06463) replace
+its residual blocks by concatenated residual modules, here the parameter `stages`.
+"""
+
+import tensorflow as tf
+
+from gllmm_tf.layers import (
+    AttentionBlock,
+    Conv2D,
+    ResidualDownsampling,
+    ResidualUpsampling,
+    SubPixelConv2D,
+    TransposedConv2D,
+    residual_module,
+)
+
+
+class _Transform(tf.keras.layers.Layer):
+    """Runs `self.path`, the layers in order of evaluation."""
+
+    def __init__(self, num_filters, **kwargs):
+        super().__init__(**kwargs)
+        self.num_filters = num_filters
+
+    def call(self, x):
+        for layer in self.path:
+            x = layer(x)
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "num_filters": self.num_filters}
+
+
+class _TrunkTransform(_Transform):
+    def __init__(self, num_filters, stages=2, **kwargs):
+        super().__init__(num_filters, **kwargs)
+        self.stages = stages
+        # A concatenated module doubles its input: see layers/residual.py.
+        self.after_module = 0.25 if stages > 1 else 1.0
+
+    def get_config(self):
+        return {**super().get_config(), "stages": self.stages}
+
+
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class AnalysisTransform(_TrunkTransform):
+    """g_a. Input: x, float [B, H, W, 3] in 0..1, H and W multiples of 16. Output: y [B, H/16, W/16, N]."""
+
+    def __init__(self, num_filters, stages=2, **kwargs):
+        super().__init__(num_filters, stages, **kwargs)
+        n, gain = num_filters, self.after_module
+        self.downs = [
+            ResidualDownsampling(n, gain=1.0 if i == 0 else gain, name=f"down{i}") for i in range(3)
+        ]
+        self.modules = [residual_module(n, stages, name=f"module{i}") for i in range(1, 4)]
+        self.last = Conv2D(n, strides=2, use_bias=False, gain=gain, name="last")
+        self.attentions = [AttentionBlock(n, name=f"attention{i}") for i in range(2)]
+        downs, modules = self.downs, self.modules
+        self.path = [
+            downs[0],
+            modules[0],
+            downs[1],
+            self.attentions[0],
+            modules[1],
+            downs[2],
+            modules[2],
+            self.last,
+            self.attentions[1],
+        ]
+
+
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class SynthesisTransform(_TrunkTransform):
+    """g_s. Input: y_hat, float [B, h, w, N]. Output: x_hat, float [B, 16 h, 16 w, 3], not clipped."""
+
+    def __init__(self, num_filters, stages=2, **kwargs):
+        super().__init__(num_filters, stages, **kwargs)
+        n, gain = num_filters, self.after_module
+        self.attentions = [AttentionBlock(n, name=f"attention{i}") for i in range(2)]
+        self.modules = [residual_module(n, stages, name=f"module{i}") for i in range(4)]
+        self.ups = [ResidualUpsampling(n, gain=gain, name=f"up{i}") for i in range(3)]
+        self.last = SubPixelConv2D(3, gain=gain * 0.002, name="last")
+        modules, ups = self.modules, self.ups
+        self.path = [
+            self.attentions[0],
+            modules[0],
+            ups[0],
+            modules[1],
+            ups[1],
+            self.attentions[1],
+            modules[2],
+            ups[2],
+            modules[3],
+            self.last,
+        ]
+
+
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class HyperAnalysisTransform(_Transform):
+    """h_a. Input: y, float [B, h, w, N], h and w multiples of 4. Output: z, float [B, h/4, w/4, N]."""
+
+    def __init__(self, num_filters, **kwargs):
+        super().__init__(num_filters, **kwargs)
+        strides = (1, 1, 2, 1, 2)
+        self.path = [
+            Conv2D(
+                num_filters,
+                strides=stride,
+                activation="leaky_relu" if i < 4 else None,
+                name=f"layer{i}",
+            )
+            for i, stride in enumerate(strides)
+        ]
+
+
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class HyperSynthesisTransform(_Transform):
+    """h_s. Input: z_hat, float [B, h/4, w/4, N]. Output: phi, float [B, h, w, 2 N]."""
+
+    def __init__(self, num_filters, **kwargs):
+        super().__init__(num_filters, **kwargs)
+        n = num_filters
+        act = {"activation": "leaky_relu"}
+        self.path = [
+            Conv2D(n, name="layer0", **act),
+            TransposedConv2D(n, name="layer1", **act),
+            Conv2D(n * 3 // 2, name="layer2", **act),
+            TransposedConv2D(n * 3 // 2, name="layer3", **act),
+            Conv2D(2 * n, name="layer4"),
+        ]
