@@ -261,9 +261,7 @@ def _evaluate(args) -> int:
 
 def _models(args) -> int:
     del args
-    import gllmm_tf
-
-    shipped = gllmm_tf.models()
+    shipped = _codec_module().models()
     if not shipped:
         raise _Abort("no models ship with this installation; give --model the path of one")
     for name, info in shipped.items():
@@ -367,13 +365,13 @@ class _Codecs:
 
 
 def _codec_module():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # No start-up messages of TensorFlow.
     import gllmm_tf.codec
 
     return gllmm_tf.codec
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _model_name(identity: bytes) -> str:
     try:
         path = _codec_module().find_model(identity)

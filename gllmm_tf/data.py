@@ -127,7 +127,9 @@ def _decode_all(paths, pixels_path, shapes_path):
     temporary = f"{pixels_path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as f, concurrent.futures.ThreadPoolExecutor() as pool:
-            bar = tqdm(total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty())
+            bar = tqdm(
+                total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty()
+            )
             # In slices, so that the decoded pictures in memory stay few however fast the threads are.
             for start in range(0, len(paths), 64):
                 for picture in pool.map(decode, paths[start : start + 64]):

@@ -85,3 +85,18 @@ def rate_distortion(x, x_hat, y_bits, z_bits, lambdas, metric="mse"):
         ms_ssim = tf.zeros_like(mse)
         loss = lambdas * mse + bpp
     return Losses(loss, bpp, y_bpp, z_bpp, mse, ms_ssim)
+
+
+def balance(lambdas, quality_lambdas):
+    """Weights that let every quality of a variable-rate model pull about equally, float32 [batch].
+
+    At the optimum of `lambda D + R` both terms grow about like the square root of lambda, so the mean over a batch
+    would be ruled by the highest quality. The weight is (lambda / geometric mean of the lambdas)^(-1/2); 1 for a
+    fixed rate.
+
+    Args:
+        lambdas: float32 [batch].
+        quality_lambdas: lambda_1 .. lambda_Q of the model.
+    """
+    middle = math.exp(sum(math.log(value) for value in quality_lambdas) / len(quality_lambdas))
+    return tf.math.rsqrt(lambdas / middle)

@@ -103,7 +103,8 @@ class CompressionModel(tf.keras.Model):
     """
 
     def __init__(self, config=None, rounding="ste", **kwargs):
-        super().__init__(**kwargs)
+        # The layers cast for themselves; x and quality stay float32 under mixed precision.
+        super().__init__(**{"autocast": False, **kwargs})
         if rounding not in ("ste", "noise"):
             raise ValueError(f"rounding is {rounding!r}, it must be 'ste' or 'noise'")
         if isinstance(config, str):

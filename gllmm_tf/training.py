@@ -46,40 +46,68 @@ class Settings:
     """Everything that decides a run; each field is a flag of train.py."""
 
     train_glob: str = setting("", "Comma-separated globs of training pictures (quote them).")
-    run_dir: str = setting("", "Folder for checkpoints, metrics and model; an existing run continues.")
-    cache_dir: str = setting("", "Folder for the decoded pictures, 3 bytes per pixel; empty: RUN_DIR/cache.")
+    run_dir: str = setting(
+        "", "Folder for checkpoints, metrics and model; an existing run continues."
+    )
+    cache_dir: str = setting(
+        "", "Folder for the decoded pictures, 3 bytes per pixel; empty: RUN_DIR/cache."
+    )
     validation_images: int = setting(16, "Number of pictures held out of training for validation.")
-    validation_size: int = setting(256, "Side in pixels of the centre crops for validation, a multiple of 64.")
+    validation_size: int = setting(
+        256, "Side in pixels of the centre crops for validation, a multiple of 64."
+    )
 
     system: str = setting("gllmm", "Network: gllmm or cheng2020.")
     num_filters: int = setting(128, "N, the number of channels.")
-    families: str = setting("gaussian,laplacian,logistic", "Families of the mixture, comma-separated.")
+    families: str = setting(
+        "gaussian,laplacian,logistic", "Families of the mixture, comma-separated."
+    )
     components: int = setting(3, "Components per family.")
     stages: int = setting(2, "Residual pairs per residual module: 1, 2 or 3.")
     entropy_widths: str = setting("640,1280", "Widths of the two hidden entropy-parameter layers.")
-    lambdas: str = setting("0.0075", "One lambda: fixed rate. Several, ascending: variable rate, one per quality.")
-    metric: str = setting("mse", "Distortion: mse (lambda 255^2 MSE + bpp) or ms-ssim (lambda (1 - MS-SSIM) + bpp).")
-    rounding: str = setting("ste", "What synthesis and context see in training: ste (rounded) or noise.")
+    lambdas: str = setting(
+        "0.0075", "One lambda: fixed rate. Several, ascending: variable rate, one per quality."
+    )
+    metric: str = setting(
+        "mse", "Distortion: mse (lambda 255^2 MSE + bpp) or ms-ssim (lambda (1 - MS-SSIM) + bpp)."
+    )
+    rounding: str = setting(
+        "ste", "What synthesis and context see in training: ste (rounded) or noise."
+    )
 
     patch: int = setting(128, "Side of a training crop in pixels, a multiple of 64.")
     batch: int = setting(8, "Crops per step.")
     steps: int = setting(1000, "Length of the run, and of its learning-rate schedule, in steps.")
     optimizer: str = setting("muon", "muon (Adam for what is no large kernel) or adam.")
     learning_rate: float = setting(1.2e-3, "Peak learning rate (of Muon's kernels, with muon).")
-    adam_learning_rate: float = setting(4e-4, "Peak learning rate of the variables that muon leaves to Adam.")
-    muon_largest: int = setting(1024, "Kernels with min(rows, columns) above this are left to Adam; 0: none.")
+    adam_learning_rate: float = setting(
+        4e-4, "Peak learning rate of the variables that muon leaves to Adam."
+    )
+    muon_largest: int = setting(
+        1024, "Kernels with min(rows, columns) above this are left to Adam; 0: none."
+    )
     warmup: int = setting(100, "Steps of linear warm-up.")
-    flat: float = setting(0.2, "Fraction of the steps after which the learning rate starts its cosine to zero.")
+    flat: float = setting(
+        0.2, "Fraction of the steps after which the learning rate starts its cosine to zero."
+    )
     clip_norm: float = setting(1.0, "Bound of the gradient's global norm; 0: none.")
-    ema: float = setting(0.999, "Decay per step of the weight average that is validated and exported; 0: none.")
-    precision: str = setting("bfloat16", "Convolutions in float32 or bfloat16 (weights stay float32).")
+    ema: float = setting(
+        0.999, "Decay per step of the weight average that is validated and exported; 0: none."
+    )
+    precision: str = setting(
+        "bfloat16", "Convolutions in float32 or bfloat16 (weights stay float32)."
+    )
     jit: bool = setting(False, "Compile the step with XLA.")
     seed: int = setting(0, "Seed of the initial weights, crops, qualities and noise.")
 
     log_every: int = setting(50, "Steps per line of metrics.")
     checkpoint_every: int = setting(500, "Steps between checkpoints; the last 3 are kept.")
-    evaluate_every: int = setting(2000, "Steps between validations, each of which exports the model; 0: at the end.")
-    max_seconds: float = setting(0.0, "Stop cleanly after so many seconds of this call; 0: no limit.")
+    evaluate_every: int = setting(
+        2000, "Steps between validations, each of which exports the model; 0: at the end."
+    )
+    max_seconds: float = setting(
+        0.0, "Stop cleanly after so many seconds of this call; 0: no limit."
+    )
     hardware: str = setting("", "Description of the machine, recorded with the model.")
 
     # A run may be continued with other values of these.
@@ -100,7 +128,11 @@ class Settings:
             ("train_glob", bool(self.train_glob), "name the training pictures"),
             ("run_dir", bool(self.run_dir), "name a folder"),
             ("patch", self.patch > 0 and self.patch % 64 == 0, "give a positive multiple of 64"),
-            ("validation_size", self.validation_size > 0 and self.validation_size % 64 == 0, "give a multiple of 64"),
+            (
+                "validation_size",
+                self.validation_size > 0 and self.validation_size % 64 == 0,
+                "give a multiple of 64",
+            ),
             ("validation_images", self.validation_images >= 0, "give 0 or more"),
             ("batch", self.batch > 0, "give at least 1"),
             ("steps", self.steps > 0, "give at least 1"),
@@ -118,9 +150,13 @@ class Settings:
         ]
         for name, good, remedy in tests:
             if not good:
-                raise errors.GllmmError(f"--{name}={getattr(self, name)!r} cannot be used; {remedy}")
+                raise errors.GllmmError(
+                    f"--{name}={getattr(self, name)!r} cannot be used; {remedy}"
+                )
         if not self.lambda_list or min(self.lambda_list) <= 0:
-            raise errors.GllmmError(f"--lambdas={self.lambdas!r} cannot be used; give positive numbers")
+            raise errors.GllmmError(
+                f"--lambdas={self.lambdas!r} cannot be used; give positive numbers"
+            )
 
     @property
     def lambda_list(self):
@@ -155,20 +191,21 @@ def _numbers(name, text, kind):
     try:
         return tuple(kind(part) for part in str(text).split(",") if part.strip())
     except ValueError:
-        raise errors.GllmmError(f"--{name}={text!r} is not a comma-separated list of numbers") from None
+        raise errors.GllmmError(
+            f"--{name}={text!r} is not a comma-separated list of numbers"
+        ) from None
 
 
-class WeightAverage(tf.Module):
+class WeightAverage:
     """Exponential moving average of variables: `a <- a + (1 - d_t)(v - a)`, `d_t = min(decay, (1 + t)/(10 + t))`.
 
     The decay starts low, so that the random initial weights are soon forgotten.
     """
 
     def __init__(self, variables, decay):
-        super().__init__()
+        self.averages = [tf.Variable(v.read_value(), trainable=False) for v in variables]
         self._decay = decay
         self._sources = list(variables)
-        self.averages = [tf.Variable(v.read_value(), trainable=False, dtype=tf.float32) for v in self._sources]
 
     def update(self, step):
         """Takes the current values in; `step` is an integer tensor, 0 at first."""
@@ -230,7 +267,7 @@ class Learner:
             skipped=self.skipped,
             pixels=self.pixels,
             seconds=self.seconds,
-            **({"average": self.average} if self.average else {}),
+            average=self.average.averages if self.average else [],
         )
         shape = (settings.batch, settings.patch, settings.patch, 3)
         signature = [
@@ -239,8 +276,10 @@ class Learner:
             tf.TensorSpec((2,), tf.int32),
             tf.TensorSpec((), tf.float32),
         ]
-        self.train_step = tf.function(self._train_step, signature, jit_compile=settings.jit or None)
-        self.judge = tf.function(self._judge, reduce_retracing=True)
+        self.train_step = tf.function(
+            self._train_step, signature, autograph=False, jit_compile=settings.jit or None
+        )
+        self.judge = tf.function(self._judge, reduce_retracing=True, autograph=False)
 
     def _make_optimizer(self):
         settings = self.settings
@@ -258,7 +297,9 @@ class Learner:
         lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
         out = self.model(x, quality if self.config.lambdas else None, seed=seed, training=training)
         x_hat = out.x_hat if training else tf.clip_by_value(out.x_hat, 0.0, 1.0)
-        return losses.rate_distortion(x, x_hat, out.y_bits, out.z_bits, lambdas, self.settings.metric)
+        return losses.rate_distortion(
+            x, x_hat, out.y_bits, out.z_bits, lambdas, self.settings.metric
+        )
 
     def _train_step(self, crops, quality, seed, learning_rate):
         """Does one step; returns float32 [len(METRICS)].
@@ -271,7 +312,8 @@ class Learner:
         """
         with tf.GradientTape() as tape:
             terms = self._losses(crops, quality, seed, training=True)
-            loss = tf.reduce_mean(terms.loss)
+            lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
+            loss = tf.reduce_mean(terms.loss * losses.balance(lambdas, self.settings.lambda_list))
         gradients = tape.gradient(loss, self.variables)
         norm = tf.linalg.global_norm(gradients)
         if self.settings.clip_norm:
@@ -322,7 +364,9 @@ class Learner:
                 parts.append(self.judge(some, tf.fill((len(some),), float(i + 1))))
             terms = losses.Losses(*(np.concatenate([p.numpy() for p in t]) for t in zip(*parts)))
             row = {"quality": i + 1, "lambda": value}
-            row.update({k: float(np.mean(getattr(terms, k))) for k in ("loss", "bpp", "y_bpp", "z_bpp")})
+            row.update(
+                {k: float(np.mean(getattr(terms, k))) for k in ("loss", "bpp", "y_bpp", "z_bpp")}
+            )
             row["psnr"] = float(np.mean(psnr(terms.mse)))
             if self.settings.metric == "ms-ssim":
                 row["ms_ssim"] = float(np.mean(terms.ms_ssim))
@@ -362,7 +406,9 @@ class Run:
         )
         self.learner = Learner(settings)
         self._check_room()
-        self.manager = tf.train.CheckpointManager(self.learner.checkpoint, self._path("checkpoints"), max_to_keep=3)
+        self.manager = tf.train.CheckpointManager(
+            self.learner.checkpoint, self._path("checkpoints"), max_to_keep=3
+        )
         self._resume()
         self._stop_reason = None
 
@@ -393,8 +439,12 @@ class Run:
     def _check_room(self):
         """Four checkpoints (three kept, one being written) must fit on the disk."""
         learner = self.learner
-        count = sum(int(np.prod(v.shape)) for v in [*learner.variables, *learner.optimizer.variables])
-        count += sum(int(np.prod(v.shape)) for v in (learner.average.averages if learner.average else []))
+        count = sum(
+            int(np.prod(v.shape)) for v in [*learner.variables, *learner.optimizer.variables]
+        )
+        count += sum(
+            int(np.prod(v.shape)) for v in (learner.average.averages if learner.average else [])
+        )
         needed, free = 4 * 4 * count, shutil.disk_usage(self.folder).free
         if free < needed:
             raise errors.GllmmError(
@@ -404,8 +454,15 @@ class Run:
 
     def _resume(self):
         if self.manager.latest_checkpoint:
-            status = self.learner.checkpoint.restore(self.manager.latest_checkpoint)
-            status.assert_existing_objects_matched()
+            try:
+                status = self.learner.checkpoint.restore(self.manager.latest_checkpoint)
+                status.assert_existing_objects_matched()
+            except (ValueError, AssertionError, tf.errors.OpError) as error:
+                raise errors.GllmmError(
+                    f"{self.manager.latest_checkpoint}: does not fit this model or cannot be read "
+                    f"({str(error).splitlines()[0]}); continue with the code that wrote it "
+                    f"({self._path('config.json')}) or give another --run_dir"
+                ) from error
             _say(f"continuing {self.folder} from step {int(self.learner.step)}")
         path = self._path("metrics.jsonl")
         if os.path.exists(path):
@@ -423,7 +480,9 @@ class Run:
         first = int(learner.step)
         writer = tf.summary.create_file_writer(self._path("tensorboard"))
         meter = Meter(settings, learner, self._path("metrics.jsonl"), writer)
-        bar = tqdm(total=settings.steps, initial=first, unit="step", disable=not sys.stderr.isatty())
+        bar = tqdm(
+            total=settings.steps, initial=first, unit="step", disable=not sys.stderr.isatty()
+        )
         result, bad, began = None, 0, time.monotonic()
         with self._signals(), writer.as_default(), bar:
             for crops, quality in self.crops.dataset(first, settings.steps, settings.batch):
@@ -454,7 +513,9 @@ class Run:
                 if last:
                     break
         if self._stop_reason:
-            _say(f"stopped at step {int(learner.step)}: {self._stop_reason}; the same command continues")
+            _say(
+                f"stopped at step {int(learner.step)}: {self._stop_reason}; the same command continues"
+            )
         return result
 
     def _evaluate(self, meter, step):
@@ -472,7 +533,11 @@ class Run:
                 _say(f"validation at step {step}: loss {result['loss']:.4f}")
                 _say("  quality  lambda    bpp     PSNR dB  loss")
                 for row in result["qualities"]:
-                    _say("  {quality:7d}  {lambda:.4f}  {bpp:.4f}  {psnr:7.2f}  {loss:.4f}".format(**row))
+                    _say(
+                        "  {quality:7d}  {lambda:.4f}  {bpp:.4f}  {psnr:7.2f}  {loss:.4f}".format(
+                            **row
+                        )
+                    )
             info = self._info(step, result)
             model_file.export_model(learner.model, self._path("model.npz"), info)
         return result
@@ -607,10 +672,14 @@ def revision():
     here = os.path.dirname(os.path.abspath(__file__))
 
     def git(*arguments):
-        return subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", "-C", here, *arguments], capture_output=True, text=True, check=True
+        ).stdout
 
     try:
-        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
+        return git("rev-parse", "HEAD").strip() + (
+            "+" if git("status", "--porcelain").strip() else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -1,0 +1,43 @@
+"""Package set-up. Every dependency says why it is here."""
+
+import re
+
+from setuptools import find_packages, setup
+
+with open("gllmm_tf/__init__.py", encoding="utf-8") as f:
+    VERSION = re.search(r'__version__ = "(.+?)"', f.read()).group(1)
+with open("README.md", encoding="utf-8") as f:
+    README = f.read()
+
+setup(
+    name="gllmm_tf",
+    version=VERSION,
+    description="Learned image compression with Gaussian-Laplacian-logistic mixtures in TensorFlow",
+    long_description=README,
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
+    package_data={"gllmm_tf": ["models/*.npz", "coding/*.npz"]},
+    python_requires=">=3.9,<3.12",  # tensorflow-compression 2.14 has wheels for 3.9 to 3.11
+    install_requires=[
+        "tensorflow>=2.14.1,<2.15",  # the networks; tensorflow-compression 2.14 needs exactly this
+        "tensorflow-compression>=2.14.1,<2.15",  # GDN, factorised entropy model, range coder
+        "tensorflow-probability>=0.22,<0.23",  # newer ones need a newer TensorFlow
+        "numpy>=1.23.5,<2",  # arrays; TensorFlow 2.14 was built for NumPy 1
+        "pillow>=10",  # reading and writing pictures
+        "absl-py>=1.4",  # flags of the scripts
+        "tqdm>=4.60",  # progress bars
+    ],
+    extras_require={
+        "experiments": [
+            "scipy>=1.9",  # PCHIP for BD-rates, distributions of the originals' loop
+            "matplotlib>=3.5",  # plots
+        ],
+        "test": [
+            "pytest>=7",
+            "scipy>=1.9",  # closed forms as oracles
+            "ruff>=0.5,<1",  # formatter and linter of the whole tree
+        ],
+    },
+    entry_points={"console_scripts": ["gllmm = gllmm_tf.cli:run"]},
+)
