@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Codec": "gllmm_tf.codec",
-    "models": "gllmm_tf.codec",
+    "models": "gllmm_tf.zoo",
     "CompressionModel": "gllmm_tf.model",
     "ModelConfig": "gllmm_tf.config",
 }

@@ -13,7 +13,6 @@ import argparse
 import collections
 import contextlib
 import csv
-import functools
 import glob
 import io
 import math
@@ -23,13 +22,12 @@ import sys
 import time
 import warnings
 
-from absl import app
 from absl.flags import argparse_flags
 from PIL import Image
 
-from gllmm_tf import image_io
+from gllmm_tf import image_io, zoo
 from gllmm_tf.coding import container
-from gllmm_tf.errors import GllmmError, ModelError
+from gllmm_tf.errors import GllmmError
 
 PROGRAM = "gllmm"
 EXTENSION = ".gllmm"
@@ -48,7 +46,9 @@ def run() -> None:
     warnings.filterwarnings("ignore", module="PIL")
     with contextlib.suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
-    app.run(main, flags_parser=parse_args)
+    # Not absl.app.run: TensorFlow imported inside it asks for the devices before it has switched to
+    # eager mode, after which tf.init_scope leads to a graph. Of absl, the flags alone are needed.
+    sys.exit(main(parse_args(sys.argv)))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -261,7 +261,7 @@ def _evaluate(args) -> int:
 
 def _models(args) -> int:
     del args
-    shipped = _codec_module().models()
+    shipped = zoo.models()
     if not shipped:
         raise _Abort("no models ship with this installation; give --model the path of one")
     for name, info in shipped.items():
@@ -355,29 +355,21 @@ class _Codecs:
     def with_identity(self, identity: bytes):
         """Returns the codec of the shipped model that wrote a file."""
         if identity not in self._loaded:
-            self._loaded[identity] = self._load(_codec_module().find_model(identity))
+            self._loaded[identity] = self._load(zoo.find_model(identity))
         return self._loaded[identity]
 
     def _load(self, model):
         if model not in self._loaded:
-            self._loaded[model] = _codec_module().Codec.load(model)
+            self._loaded[model] = _load_codec(model)
         return self._loaded[model]
 
 
-def _codec_module():
+def _load_codec(model):
+    stored = zoo.read_model(model)  # What is wrong with it should not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # No start-up messages of TensorFlow.
-    import gllmm_tf.codec
+    from gllmm_tf.codec import Codec
 
-    return gllmm_tf.codec
-
-
-@functools.cache
-def _model_name(identity: bytes) -> str:
-    try:
-        path = _codec_module().find_model(identity)
-    except ModelError:
-        return "not among the shipped ones"
-    return os.path.splitext(os.path.basename(path))[0]
+    return Codec(stored)
 
 
 def _check_quality(quality: float | None, codec=None) -> None:
@@ -495,7 +487,7 @@ def _info_report(path, data: bytes, contents: container.Container) -> str:
             _one_line(str(path)),
             f"  picture    {c.width} x {c.height} pixels",
             f"  size       {len(data)} bytes, {_bpp(len(data), c.width * c.height):.4f} bpp",
-            f"  model      {_model_name(c.model_id)} ({c.model_id.hex()})",
+            f"  model      {zoo.name_of(c.model_id) or 'not among the shipped ones'} ({c.model_id.hex()})",
             f"  quality    {quality}",
             f"  streams    z {len(c.z_stream)} bytes, y {len(c.y_stream)} bytes",
             f"  metadata   {metadata or 'none'}",

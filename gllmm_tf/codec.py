@@ -12,7 +12,6 @@ The symbols are exact on every machine; the pixels are float32 results, rounded 
 
 import collections
 import functools
-import os
 import time
 
 import numpy as np
@@ -25,16 +24,15 @@ from gllmm_tf.coding.integer_mixture import IntegerMixture
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE
 from gllmm_tf.errors import FormatError, ImageError, ModelError
 from gllmm_tf.model import Gains
-from gllmm_tf.model_file import ModelFile
 from gllmm_tf.transforms import AnalysisTransform, HyperAnalysisTransform, SynthesisTransform
+from gllmm_tf.zoo import read_model
 
-DEFAULT_MODEL = "gllmm-n48"
-MODELS_FOLDER = os.path.join(os.path.dirname(__file__), "models")
 DEFAULT_QUALITY = 4.0
 # The coder takes |y - centre| below 2^29; trained latents stay below a few hundred.
 MAX_LATENT = 2.0**24
 
 _F64 = tf.float64
+_INDEX = tf.TensorSpec([], tf.int32)  # a quality index
 
 Encoded = collections.namedtuple("Encoded", "data seconds latents")
 Encoded.__doc__ = """One coded picture.
@@ -47,44 +45,6 @@ Decoded.__doc__ = """One decoded picture.
 image: uint8 [H, W, 3]. metadata: {tag: bytes} of the container. quality: float or None.
 seconds: {stage: seconds}. latents: (y_hat, z_hat), float64 integers.
 """
-
-
-def models():
-    """`{name: info}` of the models that ship in the package."""
-    return {name: _read_shipped(name).info for name in _shipped_names()}
-
-
-def find_model(identity, folders=()):
-    """Path of the model with this identity, among the shipped ones and those in `folders`.
-
-    Raises:
-        ModelError: no such model is here.
-    """
-    for name in _shipped_names():
-        if _read_shipped(name).identity == identity:
-            return _shipped_path(name)
-    for folder in folders:
-        for entry in sorted(os.listdir(folder)):
-            path = os.path.join(folder, entry)
-            if entry.endswith(".npz") and ModelFile.read(path).identity == identity:
-                return path
-    raise ModelError(
-        f"written by model {identity.hex()}, which does not ship with this version; "
-        "give its file with --model"
-    )
-
-
-def _shipped_names():
-    return sorted(f[:-4] for f in os.listdir(MODELS_FOLDER) if f.endswith(".npz"))
-
-
-def _shipped_path(name):
-    return os.path.join(MODELS_FOLDER, f"{name}.npz")
-
-
-@functools.lru_cache(maxsize=None)
-def _read_shipped(name):
-    return ModelFile.read(_shipped_path(name))
 
 
 class Codec:
@@ -114,32 +74,16 @@ class Codec:
             offset_heuristic=False,
         )
         latent = tf.TensorSpec([None, None, n], _F64)
-        quality = tf.TensorSpec([], tf.int32)
         string = tf.TensorSpec([], tf.string)
-        image = tf.TensorSpec([1, None, None, 3], tf.float32)
-        self._analyse = tf.function(self._analysis, input_signature=[image, quality])
-        self._encode = tf.function(self._encode_latents, input_signature=[latent, latent, quality])
-        self._decode_z = tf.function(
-            self._decode_hyper, input_signature=[string, tf.TensorSpec([2], tf.int32)]
-        )
-        self._decode_y = tf.function(
-            self._decode_latent, input_signature=[latent, string, quality]
-        )
-        self._synthesise = tf.function(self._synthesis, input_signature=[latent, quality])
-        self._information = tf.function(
-            self._information_bits, input_signature=[latent, latent, quality]
-        )
+        self._encode = _graph(self._encode_latents, latent, latent, _INDEX)
+        self._decode_z = _graph(self._decode_hyper, string, tf.TensorSpec([2], tf.int32))
+        self._decode_y = _graph(self._decode_latent, latent, string, _INDEX)
+        self._information = _graph(self._information_bits, latent, latent, _INDEX)
 
     @classmethod
     def load(cls, name_or_path=None):
         """The default model, a shipped model by name, or a model file or training run by path."""
-        name = name_or_path or DEFAULT_MODEL
-        if name in _shipped_names():
-            return cls(_read_shipped(name))
-        if not os.path.exists(name):
-            known = ", ".join(_shipped_names()) or "none"
-            raise ModelError(f"{name}: no shipped model has this name ({known}) and no file this path")
-        return cls(ModelFile.read(name))
+        return cls(read_model(name_or_path))
 
     @property
     def num_qualities(self):
@@ -175,7 +119,9 @@ class Codec:
         height, width = image.shape[:2]
         y, z = (t.numpy() for t in self._analyse(_pad(image), index))
         if not (np.all(np.abs(y) < MAX_LATENT) and np.all(np.abs(z) < MAX_LATENT)):
-            raise ModelError("the model's latents are not finite for this picture; use another model")
+            raise ModelError(
+                "the model's latents are not finite for this picture; use another model"
+            )
         y_hat, z_hat = np.round(y).astype(np.float64), np.round(z).astype(np.float64)
         clock.lap("analysis")
         z_string, y_string = (s.numpy() for s in self._encode(y_hat, z_hat, index))
@@ -205,7 +151,9 @@ class Codec:
             )
         index = parts.quality_index
         if index > QUALITY_STEPS * ((self.num_qualities or 1) - 1):
-            raise FormatError(f"quality index {index} is beyond the model's range; make the file again")
+            raise FormatError(
+                f"quality index {index} is beyond the model's range; make the file again"
+            )
         padded = [-(-size // IMAGE_MULTIPLE) for size in (parts.height, parts.width)]
         clock.lap("container")
         try:
@@ -215,7 +163,9 @@ class Codec:
         except tf.errors.OpError as error:
             raise FormatError(f"the streams cannot be decoded ({_first_line(error)})") from None
         if not sane:
-            raise FormatError("the streams are damaged although the checksum fits; make the file again")
+            raise FormatError(
+                "the streams are damaged although the checksum fits; make the file again"
+            )
         clock.lap("entropy decoding")
         image = self._synthesise(y_hat, index).numpy()[: parts.height, : parts.width]
         clock.lap("synthesis")
@@ -244,49 +194,49 @@ class Codec:
             raise ModelError(f"quality is {quality:g}, it must be from 1 to {self.num_qualities}")
         return int(round((quality - 1) * QUALITY_STEPS))
 
+    # The networks are built on first use, so that decoding does not wait for the encoder's, and before
+    # their graphs are traced: weights assigned inside a trace would not be there outside.
+
     @functools.cached_property
-    def _encoder_networks(self):
+    def _analyse(self):
         n, stages = self.config.num_filters, self.config.stages
         g_a, h_a = AnalysisTransform(n, stages), HyperAnalysisTransform(n)
         h_a(g_a(tf.zeros([1, IMAGE_MULTIPLE, IMAGE_MULTIPLE, 3])))
         self._file.assign("g_a", g_a)
         self._file.assign("h_a", h_a)
-        return g_a, h_a
+        gain_vectors = self._gain_vectors()
+
+        def analyse(x, index):
+            gain_y, _, gain_z = gain_vectors(index)
+            y = g_a(x / 255.0) * gain_y
+            z = h_a(y) * gain_z
+            return y[0], z[0]
+
+        return _graph(analyse, tf.TensorSpec([1, None, None, 3], tf.float32), _INDEX)
 
     @functools.cached_property
-    def _g_s(self):
-        g_s = SynthesisTransform(self.config.num_filters, self.config.stages)
-        g_s(tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, self.config.num_filters]))
+    def _synthesise(self):
+        n = self.config.num_filters
+        g_s = SynthesisTransform(n, self.config.stages)
+        g_s(tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, n]))
         self._file.assign("g_s", g_s)
-        return g_s
+        gain_vectors = self._gain_vectors()
 
-    @functools.cached_property
-    def _gains(self):
+        def synthesise(y_hat, index):
+            _, inverse_y, _ = gain_vectors(index)
+            x_hat = g_s(tf.cast(y_hat, tf.float32)[None] * inverse_y)[0]
+            return tf.cast(tf.round(255.0 * tf.clip_by_value(x_hat, 0.0, 1.0)), tf.uint8)
+
+        return _graph(synthesise, tf.TensorSpec([None, None, n], _F64), _INDEX)
+
+    def _gain_vectors(self):
+        """A function from a quality index to (y, y inverse, z), [1, 1, 1, N] or 1."""
         if not self.config.lambdas:
-            return None
+            return lambda index: (1.0, 1.0, 1.0)
         gains = Gains(self.config.lambdas, self.config.num_filters)
         gains(tf.ones([1]))
         self._file.assign("gains", gains)
-        return gains
-
-    def _gain_vectors(self, index):
-        """(y, y inverse, z) at a quality index, [1, 1, 1, N] or 1."""
-        if self._gains is None:
-            return 1.0, 1.0, 1.0
-        quality = 1.0 + tf.cast(index, tf.float32) / QUALITY_STEPS
-        return self._gains(quality[None])[:3]
-
-    def _analysis(self, x, index):
-        g_a, h_a = self._encoder_networks
-        gain_y, _, gain_z = self._gain_vectors(index)
-        y = g_a(x / 255.0) * gain_y
-        z = h_a(y) * gain_z
-        return y[0], z[0]
-
-    def _synthesis(self, y_hat, index):
-        _, inverse_y, _ = self._gain_vectors(index)
-        x_hat = self._g_s(tf.cast(y_hat, tf.float32)[None] * inverse_y)[0]
-        return tf.cast(tf.round(255.0 * tf.clip_by_value(x_hat, 0.0, 1.0)), tf.uint8)
+        return lambda index: gains(1.0 + tf.cast(index, tf.float32)[None] / QUALITY_STEPS)[:3]
 
     def _encode_latents(self, y_hat, z_hat, index):
         z_string = self._z_model.compress(tf.cast(z_hat, tf.float32)[None])[0]
@@ -299,17 +249,13 @@ class Codec:
 
     def _decode_latent(self, z_hat, y_string, index):
         shape = tf.shape(z_hat) * [HYPER_STRIDE, HYPER_STRIDE, 1]
-        handle, y_hat = self._code(
-            symbols.Decoder(), y_string, tf.zeros(shape, _F64), z_hat, index
-        )
+        handle, y_hat = self._code(symbols.Decoder(), y_string, tf.zeros(shape, _F64), z_hat, index)
         return y_hat, tfc.entropy_decode_finalize(handle)
 
     def _code(self, coder, string, y_hat, z_hat, index):
         phi = self.networks.hyper_synthesis(z_hat, index)
         families, components = self.config.families, self.config.components
-        return wavefront.code_latent(
-            coder, string, self.networks, families, components, phi, y_hat
-        )
+        return wavefront.code_latent(coder, string, self.networks, families, components, phi, y_hat)
 
     def integer_mixture(self, y_hat, z_hat, index):
         """`IntegerMixture` of all elements of y at once, in raster order, channels last."""
@@ -327,6 +273,11 @@ class Codec:
         y = tf.reshape(y_hat, [-1])
         mass = tf.maximum(mixture.below(y + 0.5) - mixture.below(y - 0.5), 1.0)
         return tf.reduce_sum(tf.math.log(mixture.total / mass)) / np.log(2)  # bits
+
+
+def _graph(function, *signature):
+    """One graph for all sizes. Without autograph, which takes most of the time of tracing."""
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
 class _Clock:

@@ -58,7 +58,9 @@ class ModelConfig:
         checks = (
             (self.system in SYSTEMS, "system", f"one of {SYSTEMS}"),
             (
-                _is_int(self.num_filters) and 2 <= self.num_filters <= 1024 and self.num_filters % 2 == 0,
+                _is_int(self.num_filters)
+                and 2 <= self.num_filters <= 1024
+                and self.num_filters % 2 == 0,
                 "num_filters",
                 "an even whole number from 2 to 1024",
             ),

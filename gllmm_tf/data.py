@@ -1,11 +1,12 @@
 """Training crops: a pure function of (seed, step, index), cut from decoded pictures.
 
-    globs -> picture paths -> one file of decoded pixels (built once) -> random crops, flipped -> batches
+    globs -> paths -> one file of decoded pixels (built once) -> random crops, flipped -> batches
 
-Decoding a JPEG takes longer than everything else that is done to a crop, so the pictures are decoded once into one
-flat uint8 file, which is mapped into memory: the page cache of the system keeps what fits. Crop i of step s depends
-on (seed, s, i) alone, neither on the batch size nor on what was drawn before; an interrupted run therefore resumes
-with exactly the crops it would have seen.
+Decoding a JPEG takes longer than everything else that is done to a crop, so the pictures are
+decoded once into one flat uint8 file, which is mapped into memory: the page cache of the system
+keeps what fits. Crop i of step s depends on (seed, s, i) alone, neither on the batch size nor on
+what was drawn before; an interrupted run therefore resumes with exactly the crops it would have
+seen.
 """
 
 import concurrent.futures
@@ -28,7 +29,10 @@ GOLDEN_RATIO = 0.6180339887498949
 
 
 def find_pictures(globs):
-    """Returns the sorted paths that match the globs (a comma-separated string, or a list; ** is recursive).
+    """Returns the sorted paths of the files that match the globs; `**` is recursive.
+
+    Args:
+        globs: a list of them, or one string with commas in between.
 
     Raises:
         errors.ImageError: nothing matches.
@@ -42,7 +46,9 @@ def find_pictures(globs):
 
 
 def split(paths, num_validation, seed):
-    """Splits paths into (training, validation): the first of a permutation given by the seed are held out.
+    """Splits paths into (training, validation), both sorted as they were.
+
+    Held out are the first num_validation of a permutation given by the seed.
 
     Raises:
         errors.ImageError: nothing would be left to train on.
@@ -83,12 +89,14 @@ class Pictures:
 
     @classmethod
     def open(cls, paths, cache_dir):
-        """Maps the decoded pictures of `paths`, decoding them into `cache_dir` if they are not there yet.
+        """Maps the decoded pictures of `paths`; decodes them into `cache_dir` if need be.
 
-        The cache is named by paths, sizes and times of change of the files, so that it follows their changes.
+        The cache is named by paths, sizes and times of change of the files, so that it follows
+        their changes.
 
         Raises:
-            errors.ImageError: a picture that cannot be read, or no room on the disk.
+            errors.ImageError: a picture that cannot be read.
+            errors.GllmmError: a cache that cannot be written, or too little room for it.
         """
         facts = [CACHE_VERSION]
         for path in paths:
@@ -98,7 +106,13 @@ class Pictures:
         pixels_path = os.path.join(cache_dir, f"pictures-{name}.u8")
         shapes_path = os.path.join(cache_dir, f"pictures-{name}.json")
         if not os.path.exists(shapes_path):  # written last: the pixels are complete if it exists
-            _decode_all(paths, pixels_path, shapes_path)
+            try:
+                _decode_all(paths, pixels_path, shapes_path)
+            except OSError as error:
+                raise errors.GllmmError(
+                    f"{cache_dir}: the decoded pictures cannot be written ({error.strerror}); "
+                    "name another folder by --cache_dir"
+                ) from error
         with open(shapes_path) as f:
             shapes = json.load(f)
         return cls(paths, shapes, np.memmap(pixels_path, np.uint8, "r"))
@@ -130,14 +144,14 @@ def _decode_all(paths, pixels_path, shapes_path):
             bar = tqdm(
                 total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty()
             )
-            # In slices, so that the decoded pictures in memory stay few however fast the threads are.
+            # In slices, so that few decoded pictures are in memory however fast the threads are.
             for start in range(0, len(paths), 64):
                 for picture in pool.map(decode, paths[start : start + 64]):
                     written += picture.nbytes
                     if written > 0.95 * free:
-                        raise errors.ImageError(
-                            f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded pictures; "
-                            "name a folder with more room by --cache_dir"
+                        raise errors.GllmmError(
+                            f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded "
+                            "pictures; name a folder with more room by --cache_dir"
                         )
                     shapes.append(picture.shape[:2])
                     f.write(picture.tobytes())
@@ -147,15 +161,16 @@ def _decode_all(paths, pixels_path, shapes_path):
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
-    with open(f"{shapes_path}.tmp", "w") as f:
+    temporary = f"{shapes_path}.{os.getpid()}.tmp"
+    with open(temporary, "w") as f:
         json.dump(shapes, f)
-    os.replace(f"{shapes_path}.tmp", shapes_path)
+    os.replace(temporary, shapes_path)
 
 
 class Crops:
-    """Random square crops, flipped left-right half of the time, of the pictures that are large enough.
+    """Random square crops, flipped left-right half of the time.
 
-    Every picture is equally likely, then every position in it.
+    Every picture that is large enough is equally likely, then every position in it.
 
     Args:
         pictures: Pictures, or any sequence of uint8 [height, width, 3] with an attribute `shapes`.
@@ -179,8 +194,8 @@ class Crops:
         self.num_small = len(pictures.shapes) - len(self._usable)
         if not self._usable:
             raise errors.ImageError(
-                f"all {self.num_small} training pictures are smaller than the patch of {patch} x {patch} pixels; "
-                "give larger ones or lower --patch"
+                f"all {self.num_small} training pictures are smaller than the patch of "
+                f"{patch} x {patch} pixels; give larger ones or lower --patch"
             )
 
     def __len__(self):
@@ -198,10 +213,11 @@ class Crops:
         return crop[:, ::-1] if random.integers(2) else crop
 
     def quality(self, step, index):
-        """Returns the quality of crop `index` of step `step`: uniform in [1, Q], half of the time an integer.
+        """Returns the quality of crop `index` of step `step`, in [1, Q], half the time an integer.
 
-        The qualities of one step are spread evenly (multiples of the golden ratio from a random start): every batch
-        sees low and high rates, which makes its gradient less noisy than independent draws would.
+        The qualities of one step are spread evenly (multiples of the golden ratio from a random
+        start): every batch sees low and high rates, which makes its gradient less noisy than
+        independent draws would.
         """
         start = np.random.default_rng((self._seed, step)).random()
         u = (start + index * GOLDEN_RATIO) % 1.0
@@ -210,7 +226,11 @@ class Crops:
         return 1.0 + u * (self._num_qualities - 1)
 
     def batch(self, step, size):
-        """Returns (crops uint8 [size, patch, patch, 3], qualities float32 [size], all 0 for a fixed rate)."""
+        """Returns the batch of step `step`.
+
+        Returns:
+            (crops uint8 [size, patch, patch, 3], qualities float32 [size], 0 for a fixed rate).
+        """
         crops = np.stack([self.crop(step, i) for i in range(size)])
         qualities = np.zeros(size, np.float32)
         if self._num_qualities:
@@ -218,7 +238,7 @@ class Crops:
         return crops, qualities
 
     def dataset(self, first_step, num_steps, size):
-        """Returns a tf.data.Dataset of the batches of steps first_step .. num_steps - 1, read ahead."""
+        """Returns a tf.data.Dataset of the batches of steps first_step .. num_steps - 1."""
 
         def load(step):
             crops, qualities = tf.numpy_function(
@@ -232,7 +252,7 @@ class Crops:
 
 
 def centre_crops(pictures, size):
-    """Returns the centres of the pictures, uint8 [count, size, size, 3], of those that are large enough."""
+    """Returns the centres of those pictures that are large enough, uint8 [count, size, size, 3]."""
     crops = []
     for i, (height, width) in enumerate(pictures.shapes):
         if min(height, width) >= size:

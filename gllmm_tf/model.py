@@ -207,7 +207,9 @@ def uniform_noise(shape, seed, salt):
     """
     seed = tf.stack([seed[0], tf.bitwise.bitwise_xor(seed[1], tf.constant(salt << 28, tf.int32))])
     bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")
-    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2**-24 - 0.5
+    return (
+        tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2**-24 - 0.5
+    )
 
 
 def build(config, rounding="ste"):

@@ -67,7 +67,9 @@ class ModelFile:
         }
         for part, arrays in weights.items():
             if not all(np.all(np.isfinite(a)) for a in arrays):
-                raise ModelError(f"{part} has weights that are not finite in 16 bits: train it again")
+                raise ModelError(
+                    f"{part} has weights that are not finite in 16 bits: train it again"
+                )
         weights["gains"] = [] if model.gains is None else model.gains.get_weights()
         weights["prior"] = [v.numpy() for v in model.z_bottleneck.variables]
         return cls(model.config, dict(info), quantise_networks(model), weights)
@@ -99,10 +101,14 @@ class ModelFile:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         except FileNotFoundError:
-            raise ModelError(f"{path}: no such model file; `gllmm models` lists what ships") from None
+            raise ModelError(
+                f"{path}: no such model file; `gllmm models` lists what ships"
+            ) from None
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"{path}: not a readable model file ({reason}); export it again") from None
+            raise ModelError(
+                f"{path}: not a readable model file ({reason}); export it again"
+            ) from None
         try:
             config = ModelConfig.from_json(str(arrays["config"]))
             info = json.loads(str(arrays["info"]))

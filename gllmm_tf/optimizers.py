@@ -1,10 +1,10 @@
 """Muon: orthogonalised momentum for convolution kernels, Adam for everything else.
 
-Muon (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) replaces the momentum of a
-weight matrix by the nearest matrix whose singular values are all about one, so that every direction of the update
-gets the same length. The factor 0.2 sqrt(max(rows, columns)) (J. Liu et al., "Muon is scalable for LLM training",
-2025, arXiv:2502.16982) gives the update the root mean square of a typical Adam step, so that its learning rate
-reads like Adam's.
+Muon (K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) replaces
+the momentum of a weight matrix by the nearest matrix whose singular values are all about one, so
+that every direction of the update gets the same length. The factor 0.2 sqrt(max(rows, columns))
+(J. Liu et al., "Muon is scalable for LLM training", 2025, arXiv:2502.16982) gives the update the
+root mean square of a typical Adam step, so that its learning rate reads like Adam's.
 
 What differs here: the matrices are convolution kernels, reshaped to (height x width x in, out).
 """
@@ -23,9 +23,10 @@ SMALLEST_MATRIX = 16
 def orthogonalize(matrices, dtype=tf.float32):
     """Brings all singular values of each matrix close to one, keeping its singular vectors.
 
-    `X_0 = M / ||M||_F`, then five times `X <- a X + (b A + c A^2) X` with `A = X X^T`, where M is transposed first
-    if it has more rows than columns: A is the smaller of the two Gram matrices. The coefficients trade accuracy for
-    speed: singular values end between about 0.7 and 1.2, not at 1. A matrix of zeros stays zero.
+    `X_0 = M / ||M||_F`, then five times `X <- a X + (b A + c A^2) X` with `A = X X^T`, where M is
+    transposed first if it has more rows than columns: A is the smaller of the two Gram matrices.
+    The coefficients trade accuracy for speed: singular values end between about 0.7 and 1.2, not
+    at 1. A matrix of zeros stays zero.
 
     Args:
         matrices: float32 [..., rows, columns], rows and columns static.
@@ -47,7 +48,7 @@ def orthogonalize(matrices, dtype=tf.float32):
 
 
 def matrix_shape(variable):
-    """Returns (rows, columns) = (height x width x in, out) of a 4-D kernel, or None for another rank."""
+    """Returns (rows, columns) = (height x width x in, out) of a 4-D kernel, or None."""
     shape = variable.shape.as_list()
     if len(shape) != 4:
         return None
@@ -69,9 +70,9 @@ class Muon(tf.keras.optimizers.Optimizer):
         adam_ratio: learning rate of the Adam variables divided by `learning_rate`.
         momentum: of Muon (Nesterov).
         beta_1, beta_2, epsilon: of Adam.
-        largest_matrix: kernels with min(rows, columns) above this stay with Adam; None for no bound. The cost of an
-            orthogonalisation grows with rows x columns x min(rows, columns).
-        product_dtype: dtype of the matrix products of the orthogonalisation, "float32" or "bfloat16".
+        largest_matrix: kernels with min(rows, columns) above this stay with Adam; None for no
+            bound. The cost of an orthogonalisation grows with rows x columns x min(rows, columns).
+        product_dtype: of the orthogonalisation's matrix products, "float32" or "bfloat16".
         name: of the optimizer.
         **kwargs: of tf.keras.optimizers.Optimizer.
     """

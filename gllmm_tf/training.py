@@ -1,10 +1,12 @@
 """Training: one resumable loop around one compiled step.
 
-    pictures -> crops, qualities (data.py) -> step: model, loss (losses.py), gradient, clip, update, average
-                                              every so often: metrics, checkpoint, validation, exported model
+    pictures -> crops, qualities (data.py)
+             -> step: model, loss (losses.py), gradient, clip, update, average
+             -> every so often: metrics, validation, exported model, checkpoint
 
-All that is random in step s (crops, qualities, quantisation noise) is a function of (seed, s), so a run that was
-stopped, at any moment and in any way, continues from its last checkpoint as if nothing had happened.
+All that is random in step s (crops, qualities, quantisation noise) is a function of (seed, s), so
+a run that was stopped, at any moment and in any way, continues from its last checkpoint as if
+nothing had happened.
 """
 
 import contextlib
@@ -12,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -34,6 +37,16 @@ METRICS = ("loss", "bpp", "y_bpp", "z_bpp", "mse", "ms_ssim", "gradient_norm", "
 """What a step returns, in this order; `good` is 1, or 0 if the update was skipped."""
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+PUBLISHED = {
+    "gllmm": {
+        "families": "gaussian,laplacian,logistic",
+        "stages": 2,
+        "entropy_widths": "640,1280",
+    },
+    "cheng2020": {"families": "gaussian", "stages": 1, "entropy_widths": "640,640"},
+}
+"""What a system was published with; settings that are left empty take these values."""
 
 
 def setting(default, text):
@@ -60,11 +73,16 @@ class Settings:
     system: str = setting("gllmm", "Network: gllmm or cheng2020.")
     num_filters: int = setting(128, "N, the number of channels.")
     families: str = setting(
-        "gaussian,laplacian,logistic", "Families of the mixture, comma-separated."
+        "",
+        "Families of the mixture, comma-separated; empty: the published ones of the system.",
     )
     components: int = setting(3, "Components per family.")
-    stages: int = setting(2, "Residual pairs per residual module: 1, 2 or 3.")
-    entropy_widths: str = setting("640,1280", "Widths of the two hidden entropy-parameter layers.")
+    stages: int = setting(
+        0, "Residual pairs per residual module: 1, 2 or 3; 0: as many as were published."
+    )
+    entropy_widths: str = setting(
+        "", "Widths of the two hidden entropy-parameter layers; empty: the published ones."
+    )
     lambdas: str = setting(
         "0.0075", "One lambda: fixed rate. Several, ascending: variable rate, one per quality."
     )
@@ -114,6 +132,9 @@ class Settings:
     FREE = (
         "cache_dir",
         "steps",
+        "learning_rate",
+        "adam_learning_rate",
+        "clip_norm",
         "log_every",
         "checkpoint_every",
         "evaluate_every",
@@ -122,8 +143,13 @@ class Settings:
     )
 
     def __post_init__(self):
-        """Raises GllmmError for a value that cannot work."""
+        """Fills in what the system decides; raises GllmmError for a value that cannot work."""
         losses.check_patch(self.metric, self.patch)
+        if self.validation_images and self.metric == "ms-ssim" and self.validation_size < 192:
+            raise errors.GllmmError(
+                f"--validation_size={self.validation_size} is too small for MS-SSIM; "
+                "give 192 or more"
+            )
         tests = [
             ("train_glob", bool(self.train_glob), "name the training pictures"),
             ("run_dir", bool(self.run_dir), "name a folder"),
@@ -141,12 +167,16 @@ class Settings:
             ("rounding", self.rounding in ("ste", "noise"), "choose ste or noise"),
             ("learning_rate", self.learning_rate > 0, "give a positive number"),
             ("adam_learning_rate", self.adam_learning_rate > 0, "give a positive number"),
+            ("muon_largest", self.muon_largest >= 0, "give 0 or more"),
+            ("warmup", self.warmup >= 0, "give 0 or more"),
             ("flat", 0 <= self.flat <= 1, "give a fraction from 0 to 1"),
             ("ema", 0 <= self.ema < 1, "give a decay from 0 to below 1"),
             ("clip_norm", self.clip_norm >= 0, "give 0 or a positive number"),
             ("seed", 0 <= self.seed < 2**31, "give a number from 0 to 2^31 - 1"),
             ("log_every", self.log_every > 0, "give at least 1"),
             ("checkpoint_every", self.checkpoint_every > 0, "give at least 1"),
+            ("evaluate_every", self.evaluate_every >= 0, "give 0 or more"),
+            ("max_seconds", self.max_seconds >= 0, "give 0 or a positive number"),
         ]
         for name, good, remedy in tests:
             if not good:
@@ -157,6 +187,14 @@ class Settings:
             raise errors.GllmmError(
                 f"--lambdas={self.lambdas!r} cannot be used; give positive numbers"
             )
+        if self.system not in PUBLISHED:
+            raise errors.GllmmError(
+                f"--system={self.system!r} is unknown; choose one of {', '.join(PUBLISHED)}"
+            )
+        for name, value in PUBLISHED[self.system].items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+        self.model_config()
 
     @property
     def lambda_list(self):
@@ -196,10 +234,65 @@ def _numbers(name, text, kind):
         ) from None
 
 
-class WeightAverage:
-    """Exponential moving average of variables: `a <- a + (1 - d_t)(v - a)`, `d_t = min(decay, (1 + t)/(10 + t))`.
+def read_config(name):
+    """Reads settings from a Python file.
 
-    The decay starts low, so that the random initial weights are soon forgotten.
+    The file defines a dict `SETTINGS` of fields of `Settings`, or a dict of such dicts, of which
+    the name then tells the key.
+
+    Args:
+        name: "FILE.py" or "FILE.py:KEY".
+
+    Returns:
+        {field: value}.
+
+    Raises:
+        errors.GllmmError: one line: the name, what is wrong, what to do.
+    """
+    path, _, key = name.partition(".py:")
+    path = f"{path}.py" if key else name
+    try:
+        table = runpy.run_path(path).get("SETTINGS")
+    except Exception as error:  # whatever the code of the file may raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise errors.GllmmError(f"--config={name}: cannot be run ({reason}); mend it") from error
+    if not isinstance(table, dict):
+        raise errors.GllmmError(f"--config={name}: defines no dict SETTINGS; add it")
+    nested = bool(table) and all(isinstance(value, dict) for value in table.values())
+    if nested and key not in table:
+        raise errors.GllmmError(
+            f"--config={name}: has no settings {key!r}; choose {path}:KEY with KEY one of "
+            f"{', '.join(table)}"
+        )
+    if key and not nested:
+        raise errors.GllmmError(f"--config={name}: has one set of settings only; leave out :{key}")
+    return _checked(name, table[key] if nested else table)
+
+
+def _checked(name, table):
+    kinds = {field.name: field.type for field in dataclasses.fields(Settings)}
+    values = {}
+    for field, value in table.items():
+        if field not in kinds:
+            raise errors.GllmmError(
+                f"--config={name}: {field!r} is no setting; train.py --help lists them"
+            )
+        kind = kinds[field]
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise errors.GllmmError(
+                f"--config={name}: {field} is {value!r}, it must be of type {kind.__name__}"
+            )
+        values[field] = value
+    return values
+
+
+class WeightAverage:
+    """Exponential moving average of variables.
+
+    `a <- a + (1 - d_t)(v - a)`, `d_t = min(decay, (1 + t) / (10 + t))`, t = 1, 2, .. The decay
+    starts low, so that the random initial weights are soon forgotten.
     """
 
     def __init__(self, variables, decay):
@@ -208,7 +301,7 @@ class WeightAverage:
         self._sources = list(variables)
 
     def update(self, step):
-        """Takes the current values in; `step` is an integer tensor, 0 at first."""
+        """Takes the current values in; `step` is the integer tensor t, 1 at first."""
         t = tf.cast(step, tf.float32)
         weight = 1.0 - tf.minimum(self._decay, (1.0 + t) / (10.0 + t))
         for average, source in zip(self.averages, self._sources):
@@ -243,7 +336,10 @@ class Learner:
 
     Attributes:
         model: the CompressionModel.
-        step: number of steps done (skipped ones included), as are `skipped` and `pixels` (seen): tf.Variables.
+        step: tf.Variable, number of steps done, skipped ones included.
+        skipped: tf.Variable, number of steps whose update was left out as not finite.
+        pixels: tf.Variable, number of pixels seen.
+        seconds: tf.Variable, time spent in training.
     """
 
     def __init__(self, settings):
@@ -346,15 +442,18 @@ class Learner:
         return dict(zip(METRICS, values.tolist()))
 
     def averaged(self):
-        """Returns a context in which the model has its averaged weights (if there is an average)."""
+        """Returns a context in which the model has its averaged weights, if there are any."""
         return self.average.applied() if self.average else contextlib.nullcontext()
 
     def evaluate(self, crops):
-        """Returns the means over crops (uint8 [n, size, size, 3]) at each integer quality, with rounded latents.
+        """Judges the model at each integer quality, with rounded latents.
+
+        Args:
+            crops: uint8 [n, size, size, 3].
 
         Returns:
-            {"loss": mean over qualities, "qualities": [{"quality", "lambda", "loss", "bpp", "y_bpp", "z_bpp",
-            "psnr" (mean over crops, dB), "ms_ssim" (if it is the metric)}]}.
+            {"loss": mean over the qualities, "qualities": [{"quality", "lambda", "loss", "bpp",
+            "y_bpp", "z_bpp", "psnr" in dB, "ms_ssim" if it is the metric: means over the crops}]}.
         """
         rows = []
         for i, value in enumerate(self.settings.lambda_list):
@@ -401,8 +500,9 @@ class Run:
         pictures = data.Pictures.open(held_out, cache) if held_out else data.Pictures([], [], None)
         self.validation = data.centre_crops(pictures, settings.validation_size)
         _say(
-            f"{len(training)} training pictures, {self.crops.num_small} of them left out as smaller than the patch "
-            f"of {settings.patch}; {len(self.validation)} of {len(held_out)} held-out pictures for validation"
+            f"{len(training)} training pictures, {self.crops.num_small} of them left out as "
+            f"smaller than the patch of {settings.patch}; {len(self.validation)} of "
+            f"{len(held_out)} held-out pictures for validation"
         )
         self.learner = Learner(settings)
         self._check_room()
@@ -416,7 +516,7 @@ class Run:
         return os.path.join(self.folder, *names)
 
     def _prepare_folder(self):
-        """Writes config.json, or checks it against an existing one, before anything slow is done."""
+        """Checks config.json if there is one, and writes it, before anything slow is done."""
         path = self._path("config.json")
         mine = dataclasses.asdict(self.settings)
         try:
@@ -431,6 +531,10 @@ class Run:
                             "use that value, or another --run_dir"
                         )
             write_json(path, {"settings": mine, "revision": revision(), "versions": versions()})
+        except (ValueError, KeyError) as error:
+            raise errors.GllmmError(
+                f"{path}: is not the record of a run; give another --run_dir"
+            ) from error
         except OSError as error:
             raise errors.GllmmError(
                 f"{self.folder}: cannot be written ({error.strerror}); give another --run_dir"
@@ -448,8 +552,8 @@ class Run:
         needed, free = 4 * 4 * count, shutil.disk_usage(self.folder).free
         if free < needed:
             raise errors.GllmmError(
-                f"{self.folder}: {free / 1e6:.0f} MB free, the checkpoints need {needed / 1e6:.0f} MB; "
-                "make room or give another --run_dir"
+                f"{self.folder}: {free / 1e6:.0f} MB free, the checkpoints need "
+                f"{needed / 1e6:.0f} MB; make room or give another --run_dir"
             )
 
     def _resume(self):
@@ -466,16 +570,28 @@ class Run:
             _say(f"continuing {self.folder} from step {int(self.learner.step)}")
         path = self._path("metrics.jsonl")
         if os.path.exists(path):
-            # A killed run has metrics of steps that will be done again.
+            # A killed run has metrics of steps, and perhaps half a line, that come once more.
             with open(path) as f:
                 rows = [line for line in f if line.endswith("\n") and line.strip()]
-            keep = [line for line in rows if json.loads(line)["step"] <= int(self.learner.step)]
+            keep = [line for line in rows if not self._comes_again(json.loads(line))]
             with open(f"{path}.tmp", "w") as f:
                 f.writelines(keep)
             os.replace(f"{path}.tmp", path)
 
+    def _comes_again(self, row):
+        done = int(self.learner.step)
+        finished = done >= self.settings.steps  # then only the validation is done again
+        return row["step"] > done or (finished and row["step"] == done and "validation" in row)
+
     def train(self):
-        """Trains to the end, or until a signal or the time limit; returns the last validation or None."""
+        """Trains to the end, or until a signal or the time limit.
+
+        Returns:
+            The last validation (see `Learner.evaluate`), or None.
+
+        Raises:
+            errors.GllmmError: too many steps in a row were not finite, or the disk is full.
+        """
         settings, learner = self.settings, self.learner
         first = int(learner.step)
         writer = tf.summary.create_file_writer(self._path("tensorboard"))
@@ -485,18 +601,18 @@ class Run:
         )
         result, bad, began = None, 0, time.monotonic()
         with self._signals(), writer.as_default(), bar:
+            if first >= settings.steps:
+                _say(f"{self.folder}: its {first} steps are done; raise --steps to go on")
+                return self._evaluate(meter, first)
             for crops, quality in self.crops.dataset(first, settings.steps, settings.batch):
                 step = int(learner.step)
                 values = learner.take_step(crops, quality, step)
                 meter.add(values)
                 bar.update()
+                step += 1
                 bad = 0 if values["good"] else bad + 1
                 if bad >= SKIPS_UNTIL_STOP:
-                    raise errors.GllmmError(
-                        f"{self.folder}: {bad} steps in a row, to step {step + 1}, had a non-finite loss or gradient; "
-                        f"lower --learning_rate; the last good checkpoint is {self.manager.latest_checkpoint}"
-                    )
-                step += 1
+                    raise self._not_finite(bad, step)
                 over = settings.max_seconds and time.monotonic() - began >= settings.max_seconds
                 if over:
                     self._stop_reason = f"time limit of {settings.max_seconds:.0f} s"
@@ -504,19 +620,32 @@ class Run:
                 if step % settings.log_every == 0 or last:
                     text = meter.flush(step)
                     bar.set_postfix_str(text) if not bar.disable else _say(text)
-                if step % settings.checkpoint_every == 0 or last:
-                    meter.save_seconds()
-                    self.manager.save(checkpoint_number=step)
                 due = settings.evaluate_every and step % settings.evaluate_every == 0
                 if due or step == settings.steps or over:
                     result = self._evaluate(meter, step)
+                if step % settings.checkpoint_every == 0 or last:
+                    # After the validation: a run that was killed in between does both again.
+                    self._save(meter, step)
                 if last:
                     break
         if self._stop_reason:
-            _say(
-                f"stopped at step {int(learner.step)}: {self._stop_reason}; the same command continues"
-            )
+            _say(f"stopped at step {step}: {self._stop_reason}; the same command continues")
         return result
+
+    def _not_finite(self, bad, step):
+        latest = self.manager.latest_checkpoint
+        again = (
+            f"continue from {latest} with" if latest else "start again in another --run_dir with"
+        )
+        return errors.GllmmError(
+            f"{self.folder}: {bad} steps in a row, to step {step}, had a non-finite loss or "
+            f"gradient; {again} a lower --learning_rate"
+        )
+
+    def _save(self, meter, step):
+        meter.save_seconds()
+        with _writing(self._path("checkpoints")):
+            self.manager.save(checkpoint_number=step)
 
     def _evaluate(self, meter, step):
         """Validates the averaged weights, records the result and exports the model."""
@@ -525,22 +654,24 @@ class Run:
             if len(self.validation):
                 result = learner.evaluate(self.validation)
                 meter.write({"step": step, "validation": result})
-                tf.summary.scalar("validation/loss", result["loss"], step)
-                for row in result["qualities"]:
-                    name = f"validation/quality_{row['quality']}"
-                    tf.summary.scalar(f"{name}/bpp", row["bpp"], step)
-                    tf.summary.scalar(f"{name}/psnr", row["psnr"], step)
-                _say(f"validation at step {step}: loss {result['loss']:.4f}")
-                _say("  quality  lambda    bpp     PSNR dB  loss")
-                for row in result["qualities"]:
-                    _say(
-                        "  {quality:7d}  {lambda:.4f}  {bpp:.4f}  {psnr:7.2f}  {loss:.4f}".format(
-                            **row
-                        )
-                    )
-            info = self._info(step, result)
-            model_file.export_model(learner.model, self._path("model.npz"), info)
+                self._show(step, result)
+            path = self._path(model_file.FILE_NAME)
+            try:
+                with _writing(path):
+                    model_file.export_model(learner.model, path, self._info(step, result))
+            except errors.ModelError as error:
+                _say(f"no model is exported at step {step}: {error}")  # a later one may be
         return result
+
+    def _show(self, step, result):
+        _say(f"validation at step {step}: loss {result['loss']:.4f}")
+        _say("  quality  lambda    bpp     PSNR dB  loss")
+        line = "  {quality:7d}  {lambda:<8g}  {bpp:.4f}  {psnr:7.2f}  {loss:.4f}"
+        tf.summary.scalar("validation/loss", result["loss"], step)
+        for row in result["qualities"]:
+            _say(line.format(**row))
+            for name in ("bpp", "psnr"):
+                tf.summary.scalar(f"validation/quality_{row['quality']}/{name}", row[name], step)
 
     def _info(self, step, result):
         """Returns the facts of training that travel with the model."""
@@ -642,21 +773,33 @@ class Meter:
             return f"step {step}: no finite step, {row['skipped']} skipped"
         left = (self._settings.steps - step) * row["seconds_per_step"]
         text = (
-            "step {step}: loss {loss:.4f}, bpp {bpp:.4f} (y {y_bpp:.4f}, z {z_bpp:.4f}), PSNR {psnr:.2f} dB, "
-            "{seconds_per_step:.3f} s/step"
+            "step {step}: loss {loss:.4f}, bpp {bpp:.4f} (y {y_bpp:.4f}, z {z_bpp:.4f}), "
+            "PSNR {psnr:.2f} dB, {seconds_per_step:.3f} s/step"
         ).format(**row)
         text += f", {left / 60:.0f} min left"
         return text + (f", {row['skipped']} skipped" if row["skipped"] else "")
 
     def write(self, row):
         """Appends one line to metrics.jsonl."""
-        with open(self._path, "a") as f:
+        with _writing(self._path), open(self._path, "a") as f:
             f.write(json.dumps(row) + "\n")
 
 
 def train(settings):
-    """Runs or continues the run of the settings; returns its last validation (see Learner.evaluate) or None."""
+    """Runs or continues the run of the settings; returns its last validation, or None."""
     return Run(settings).train()
+
+
+@contextlib.contextmanager
+def _writing(path):
+    """Turns what the system says about a full disk or a lost folder into one line."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise errors.GllmmError(
+            f"{path}: cannot be written ({str(error).splitlines()[0]}); make room, then the same "
+            "command continues"
+        ) from error
 
 
 def write_json(path, value):
@@ -668,7 +811,7 @@ def write_json(path, value):
 
 
 def revision():
-    """Returns the git revision of this code, with "+" if it has changes, or "" outside of a repository."""
+    """Returns the git revision of this code, with "+" if it has changes; "" without git."""
     here = os.path.dirname(os.path.abspath(__file__))
 
     def git(*arguments):

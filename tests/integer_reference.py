@@ -71,10 +71,14 @@ class IntegerNetworks:
     def parameters(self, y_hat, phi, row, column):
         """[groups * N] at one position."""
         neighbours = []
-        for dy, dx in [(-2, d) for d in range(-2, 3)] + [(-1, d) for d in range(-2, 3)] + [
-            (0, -2),
-            (0, -1),
-        ]:
+        for dy, dx in (
+            [(-2, d) for d in range(-2, 3)]
+            + [(-1, d) for d in range(-2, 3)]
+            + [
+                (0, -2),
+                (0, -1),
+            ]
+        ):
             r, c = row + dy, column + dx
             inside = 0 <= r < y_hat.shape[0] and 0 <= c < y_hat.shape[1]
             neighbours.append(y_hat[r, c] if inside else np.zeros(y_hat.shape[2]))

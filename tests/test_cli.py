@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from gllmm_tf import cli, image_io
+from gllmm_tf import cli, image_io, zoo
 from gllmm_tf.coding import container
 from gllmm_tf.errors import ModelError
 
@@ -37,7 +37,7 @@ def process(*args, **kwargs):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         **kwargs,
     )
 
@@ -61,27 +61,23 @@ def folder(tmp_path, monkeypatch, sample_pixels):
 @pytest.fixture
 def model(tiny_model_path, tiny_codec, monkeypatch):
     """The arguments that choose the tiny model, which is loaded once for all tests."""
-    from gllmm_tf import codec
-
-    load = codec.Codec.load
+    load = cli._load_codec
 
     def load_once(name=None):
         return tiny_codec if name == tiny_model_path else load(name)
 
-    monkeypatch.setattr(codec.Codec, "load", load_once)
+    monkeypatch.setattr(cli, "_load_codec", load_once)
     return ["--model", tiny_model_path]
 
 
 @pytest.fixture
 def shipped(tiny_model_path, tiny_codec, tmp_path_factory, monkeypatch):
     """Makes the tiny model the only one that ships, and the default."""
-    from gllmm_tf import codec
-
     models = tmp_path_factory.mktemp("shipped")
     shutil.copy(tiny_model_path, models / f"{MODEL_NAME}.npz")
-    monkeypatch.setattr(codec, "MODELS_FOLDER", str(models))
-    monkeypatch.setattr(codec, "DEFAULT_MODEL", MODEL_NAME)
-    monkeypatch.setattr(codec.Codec, "load", lambda name=None: tiny_codec)
+    monkeypatch.setattr(zoo, "FOLDER", str(models))
+    monkeypatch.setattr(zoo, "DEFAULT_MODEL", MODEL_NAME)
+    monkeypatch.setattr(cli, "_load_codec", lambda name=None: tiny_codec)
 
 
 @pytest.fixture
@@ -397,7 +393,7 @@ def test_bad_arguments_need_no_model(compressed, capsys, monkeypatch, args, patt
     def no_codec():
         raise AssertionError("a codec was loaded")
 
-    monkeypatch.setattr(cli, "_codec_module", no_codec)
+    monkeypatch.setattr(cli, "_load_codec", no_codec)
     os.symlink("photo.png", "linked")
     before = {name: pathlib.Path(name).read_bytes() for name in os.listdir()}
     assert gllmm(*args) == 1
@@ -535,11 +531,11 @@ def test_interrupted_process(folder, sample_pixels, tiny_model_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not os.path.exists("out/00.png.gllmm") and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=120)
     assert (running.returncode, out, err) == (130, "", "gllmm: interrupted\n")
     done = os.listdir("out")
     assert 0 < len(done) < 40

@@ -102,9 +102,7 @@ def test_independent_integer_evaluation(tiny_codec):
             np.testing.assert_array_equal(parts[0].sum(-1) << 32, total[row, column])
             for side, offset in enumerate((-1, 1)):
                 twice = 2 * y_hat[row, column].astype(np.int64) + offset
-                masses = integer_reference.below(
-                    parts, config.families, config.components, twice
-                )
+                masses = integer_reference.below(parts, config.families, config.components, twice)
                 np.testing.assert_array_equal(masses, edges[row, column, :, side])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gllmm_tf.errors import FormatError, GllmmError
 
-SECONDS = 10  # For one file of 96 x 144 pixels; a hundred times what it takes.
+SECONDS = 20  # For one file of 96 x 144 pixels; a hundred times what it takes.
 
 
 @pytest.fixture(scope="module")

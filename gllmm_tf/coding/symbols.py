@@ -50,7 +50,8 @@ def decision_row(part, whole):
 
     One correctly rounded division and comparisons. Where `whole` is 0 the probability is 1/2.
     """
-    ratio = tf.where(whole > 0, part / tf.maximum(whole, 1.0), 0.5)
+    half = tf.fill(tf.shape(part), tf.constant(0.5, _F64))
+    ratio = tf.where(whole > 0, part / tf.maximum(whole, 1.0), half)
     return tf.searchsorted(tf.constant(tables.decision_edges()), ratio, out_type=tf.int32)
 
 
@@ -73,77 +74,122 @@ def code_integers(coder, handle, mixture, y):
     handle, other = coder.code(handle, decision_row(high - low, mixture.total), other)
 
     rest = tf.cast(tf.where(other > 0)[:, 0], tf.int32)
-    value = centre
-    if tf.size(rest) > 0:
-        handle, distance = _code_offset(
-            coder,
-            handle,
-            mixture.gather(rest),
-            tf.gather(centre, rest),
-            tf.gather(low, rest),
-            tf.gather(mixture.total - high, rest),
-            tf.gather(y - centre, rest),
-        )
-        value = tf.tensor_scatter_nd_add(value, rest[:, None], distance)
-    return handle, value
+    handle, offset = _code_offset(
+        coder,
+        handle,
+        mixture.gather(rest),
+        tf.gather(centre, rest),
+        tf.gather(low, rest),
+        tf.gather(mixture.total - high, rest),
+        tf.gather(y - centre, rest),
+    )
+    return handle, tf.tensor_scatter_nd_add(centre, rest[:, None], offset)
 
 
 def _code_offset(coder, handle, mixture, centre, low, high, offset):
     """Codes y - centre, not 0, float64 [E]; low and high are the masses below and above the centre."""
     above = tf.cast(offset > 0, tf.int32)
     handle, above = coder.code(handle, decision_row(low, low + high), above)
-    is_above = above > 0
-    sign = tf.where(is_above, tf.ones_like(centre), -tf.ones_like(centre))
+    side = _Side(mixture, centre, above > 0)
     target = tf.abs(offset)
+    handle, block, inner, outer = _code_block(
+        coder, handle, side, tf.where(side.is_above, high, low), target
+    )
+    handle, distance = _code_place(coder, handle, side, block, inner, outer, target)
+    return handle, side.sign * distance
 
-    def beyond(subset, distance):
-        """Mass at `distance` from the centre and farther, on the side of the sign."""
-        part = mixture.gather(subset)
-        x = tf.gather(centre, subset) + tf.gather(sign, subset) * (distance - 0.5)
-        below = part.below(x)
-        return tf.where(tf.gather(is_above, subset), part.total - below, below)
 
-    # The block [2^k, 2^(k+1)): one decision per k, for the elements that are not placed yet.
-    everyone = tf.range(tf.size(centre))
-    block = tf.zeros_like(above)
-    inner = tf.zeros_like(centre)  # mass from 2^k on, once the element is placed
-    outer = tf.zeros_like(centre)  # mass from 2^(k+1) on
-    active, edge, k = everyone, tf.where(is_above, high, low), 0
-    while tf.size(active) > 0:
-        tf.autograph.experimental.set_loop_options(
-            shape_invariants=[(active, tf.TensorShape([None])), (edge, tf.TensorShape([None]))]
-        )
-        end = tf.bitwise.left_shift(tf.constant(2, tf.int32), k)
-        far = beyond(active, tf.cast(end, _F64) * tf.ones_like(edge))
-        goes_on = tf.cast(tf.gather(target, active) >= tf.cast(end, _F64), tf.int32)
+class _Side:
+    """The part of each element's distribution on the side of its centre that y is on."""
+
+    def __init__(self, mixture, centre, is_above):
+        self.is_above = is_above
+        self.sign = tf.where(is_above, tf.ones_like(centre), -tf.ones_like(centre))
+        self._mixture = mixture
+        self._centre = centre
+
+    def beyond(self, subset, distance):
+        """Mass at `distance` from the centre and farther, for the elements `subset`."""
+        mixture = self._mixture.gather(subset)
+        x = tf.gather(self._centre, subset) + tf.gather(self.sign, subset) * (distance - 0.5)
+        below = mixture.below(x)
+        return tf.where(tf.gather(self.is_above, subset), mixture.total - below, below)
+
+
+def _code_block(coder, handle, side, edge, target):
+    """Codes k with target in [2^k, 2^(k+1)): one decision per k, for the elements not placed yet.
+
+    `edge` is the mass at distance 1 and farther. Returns (handle, k int32 [E], mass from 2^k on, mass
+    from 2^(k+1) on).
+    """
+
+    def body(handle, k, active, edge, block, inner, outer):
+        end = tf.bitwise.left_shift(2, k)
+        distance = tf.fill([tf.size(active)], tf.cast(end, _F64))
+        far = side.beyond(active, distance)
+        goes_on = tf.cast(tf.gather(target, active) >= distance, tf.int32)
         handle, goes_on = coder.code(handle, decision_row(edge - far, edge), goes_on)
         index = active[:, None]
         block = tf.tensor_scatter_nd_update(block, index, tf.fill([tf.size(active)], k))
         inner = tf.tensor_scatter_nd_update(inner, index, edge)
         outer = tf.tensor_scatter_nd_update(outer, index, far)
         # The bound ends the loop on damaged streams; no encoder reaches it.
-        chosen = tf.logical_and(goes_on > 0, k < MAX_BLOCK)
-        active, edge = tf.boolean_mask(active, chosen), tf.boolean_mask(far, chosen)
-        k += 1
+        chosen = tf.where(tf.logical_and(goes_on > 0, k < MAX_BLOCK))[:, 0]
+        return (
+            handle,
+            k + 1,
+            tf.gather(active, chosen),
+            tf.gather(far, chosen),
+            block,
+            inner,
+            outer,
+        )
 
-    # Halve the block k times. `start` is the nearest distance still possible.
-    start = tf.cast(tf.bitwise.left_shift(tf.ones_like(block), block), _F64)
-    level = tf.reduce_max(block) - 1
-    while level >= 0:
-        half = tf.cast(tf.bitwise.left_shift(tf.constant(1, tf.int32), level), _F64)
+    active = tf.range(tf.size(edge))
+    zeros = tf.zeros_like(edge)
+    vector = tf.TensorShape([None])
+    scalar = tf.TensorShape([])
+    handle, _, _, _, block, inner, outer = tf.while_loop(
+        lambda handle, k, active, *_: tf.size(active) > 0,
+        body,
+        (handle, tf.constant(0), active, edge, tf.zeros_like(active), zeros, zeros),
+        shape_invariants=(scalar, scalar, vector, vector, vector, vector, vector),
+    )
+    return handle, block, inner, outer
+
+
+def _code_place(coder, handle, side, block, inner, outer, target):
+    """Codes the distance inside its block [2^k, 2^(k+1)) by k halvings; returns (handle, distance)."""
+
+    def body(handle, level, start, inner, outer):
+        half = tf.cast(tf.bitwise.left_shift(1, level), _F64)
         subset = tf.cast(tf.where(block > level)[:, 0], tf.int32)
         index = subset[:, None]
         first = tf.gather(start, subset)
-        middle = beyond(subset, first + half)
+        middle = side.beyond(subset, first + half)
         near, far = tf.gather(inner, subset), tf.gather(outer, subset)
         farther = tf.cast(tf.gather(target, subset) >= first + half, tf.int32)
         handle, farther = coder.code(handle, decision_row(near - middle, near - far), farther)
         chosen = farther > 0
-        start = tf.tensor_scatter_nd_add(start, index, tf.where(chosen, half, 0.0))
-        inner = tf.tensor_scatter_nd_update(inner, index, tf.where(chosen, middle, near))
-        outer = tf.tensor_scatter_nd_update(outer, index, tf.where(chosen, far, middle))
-        level -= 1
-    return handle, sign * start
+        zero = tf.zeros_like(first)
+        return (
+            handle,
+            level - 1,
+            tf.tensor_scatter_nd_add(start, index, tf.where(chosen, half, zero)),
+            tf.tensor_scatter_nd_update(inner, index, tf.where(chosen, middle, near)),
+            tf.tensor_scatter_nd_update(outer, index, tf.where(chosen, far, middle)),
+        )
+
+    start = tf.cast(tf.bitwise.left_shift(tf.ones_like(block), block), _F64)
+    vector = tf.TensorShape([None])
+    scalar = tf.TensorShape([])
+    handle, _, distance, _, _ = tf.while_loop(
+        lambda handle, level, *_: level >= 0,
+        body,
+        (handle, tf.reduce_max(block) - 1, start, inner, outer),
+        shape_invariants=(scalar, scalar, vector, vector, vector),
+    )
+    return handle, distance
 
 
 def code_flags(coder, handle, flags, probability_of_zero):

@@ -72,30 +72,36 @@ def code_latent(coder, string, networks, families, components, phi, y):
     target = tf.gather(y, active, axis=2)
     phi_part = networks.phi_part(phi)
 
-    recent = tf.zeros([STEPS_BACK, height + 2, count], _F64)
-    steps = tf.where(count > 0, num_steps(height, width), 0)
-    values = tf.TensorArray(_F64, size=steps, element_shape=[None], infer_shape=False)
-    for t in tf.range(steps):
-        tf.autograph.experimental.set_loop_options(
-            shape_invariants=[(recent, tf.TensorShape([STEPS_BACK, None, None]))]
-        )
+    def body(t, handle, recent, values):
         first, end = rows_of_step(t, height, width)
         positions = positions_of_step(t, height, width)
-        params = networks.parameters(
-            context_of_step(recent, first, end), tf.gather_nd(phi_part, positions), selected
-        )
+        context = context_of_step(recent, first, end)
+        params = networks.parameters(context, tf.gather_nd(phi_part, positions), selected)
         mixture = IntegerMixture.from_parameters(params, families, components)
         wanted = tf.reshape(tf.gather_nd(target, positions), [-1])
         handle, value = code_integers(coder, handle, mixture, wanted)
-        values = values.write(t, value)
         step = tf.pad(tf.reshape(value, [end - first, count]), [[first + 2, height - end], [0, 0]])
         recent = tf.concat([step[None], recent[:-1]], 0)
+        return t + 1, handle, recent, values.write(t, tf.reshape(value, [-1, count]))
 
-    flat = tf.reshape(values.concat() if steps > 0 else tf.zeros([0], _F64), [-1, count])
-    order = tf.argsort(_step_order(height, width))  # where each raster position was coded
-    raster = tf.gather(flat, order) if steps > 0 else tf.zeros([height * width, count], _F64)
-    placed = tf.scatter_nd(active[:, None], tf.transpose(raster), [channels, height * width])
-    return handle, tf.reshape(tf.transpose(placed), [height, width, channels])
+    steps = tf.where(count > 0, num_steps(height, width), 0)
+    # One more entry of no positions: without a living channel there would be nothing to join.
+    values = tf.TensorArray(_F64, size=steps + 1, element_shape=[None, None], infer_shape=False)
+    values = values.write(steps, tf.zeros([0, count], _F64))
+    recent = tf.zeros([STEPS_BACK, height + 2, count], _F64)
+    scalar = tf.TensorShape([])
+    _, handle, _, values = tf.while_loop(
+        lambda t, *_: t < steps,
+        body,
+        (tf.constant(0), handle, recent, values),
+        shape_invariants=(scalar, scalar, tf.TensorShape([STEPS_BACK, None, None]), scalar),
+        parallel_iterations=1,
+    )
+    placed = tf.transpose(values.concat())  # [count, positions in the order of coding]
+    by_step = tf.scatter_nd(active[:, None], placed, [channels, tf.shape(placed)[1]])
+    by_step = tf.pad(by_step, [[0, 0], [0, height * width - tf.shape(placed)[1]]])
+    raster = tf.gather(by_step, tf.argsort(_step_order(height, width)), axis=1)
+    return handle, tf.reshape(tf.transpose(raster), [height, width, channels])
 
 
 def _step_order(height, width):

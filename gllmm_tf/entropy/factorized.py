@@ -34,10 +34,19 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
 
     def tables(self):
         """Integer frequency tables for range coding: (cdf int32, cdf_offset int32) as tfc stores them."""
-        model = tfc.ContinuousBatchedEntropyModel(
-            self.prior, coding_rank=3, compression=True, offset_heuristic=False
-        )
-        return model.cdf.numpy(), model.cdf_offset.numpy()
+
+        @tf.function(autograph=False)  # as a graph: the search for the tails is a long loop
+        def build():
+            model = tfc.ContinuousBatchedEntropyModel(
+                self.prior,
+                coding_rank=3,
+                compression=True,
+                stateless=True,
+                offset_heuristic=False,
+            )
+            return model.cdf, model.cdf_offset
+
+        return tuple(t.numpy() for t in build())
 
     def get_config(self):
         return {
