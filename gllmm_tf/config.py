@@ -12,7 +12,6 @@ Two published systems are described by it:
 
 import dataclasses
 import json
-from typing import Tuple
 
 from gllmm_tf.errors import ModelError
 
@@ -44,11 +43,11 @@ class ModelConfig:
 
     system: str = "gllmm"
     num_filters: int = 128
-    families: Tuple[str, ...] = FAMILIES
+    families: tuple[str, ...] = FAMILIES
     components: int = 3
     stages: int = 2
-    entropy_widths: Tuple[int, int] = (640, 1280)
-    lambdas: Tuple[float, ...] = ()
+    entropy_widths: tuple[int, int] = (640, 1280)
+    lambdas: tuple[float, ...] = ()
     metric: str = "mse"
 
     def __post_init__(self):

@@ -1,7 +1,8 @@
 """Errors that a user can act on.
 
-Each message is one line that names the file or value, what is wrong with it and what to do; the command line
-prints it as it is and exits with status 1. Faults of the program itself keep Python's own exceptions.
+Each message is one line that names the file or value, what is wrong with it and what to do; the
+command line prints it as it is and exits with status 1. Faults of the program itself keep Python's
+own exceptions.
 """
 
 

@@ -54,6 +54,6 @@ def find_model(identity):
     return name
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _read(name):
     return ModelFile.read(os.path.join(FOLDER, f"{name}.npz"))

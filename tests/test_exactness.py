@@ -38,7 +38,7 @@ def frequencies(codec, y_hat, z_hat, index=INDEX):
 def test_everything_is_an_integer_below_2_53(tiny_codec):
     edges, total = frequencies(tiny_codec, *latents(8))
     assert np.all(edges == np.round(edges))
-    assert 0 <= edges.min() and edges.max() < 2**53 and total.max() < 2**53
+    assert edges.min() >= 0 and edges.max() < 2**53 and total.max() < 2**53
 
 
 def test_all_positions_at_once_against_one_step_at_a_time(tiny_codec):

@@ -16,6 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from gllmm_tf import Codec, data, errors, training
+from gllmm_tf import config as config_lib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TINY = dict(
@@ -361,9 +362,9 @@ def test_learning_rate_schedule():
 
 def test_published_values_fill_what_is_empty():
     settings = dict(families="", stages=0, entropy_widths="")
-    assert tiny(**settings).model_config() == training.config_lib.gllmm(8, components=1)
+    assert tiny(**settings).model_config() == config_lib.gllmm(8, components=1)
     cheng = tiny(system="cheng2020", **settings).model_config()
-    assert cheng == training.config_lib.cheng2020(8, components=1)
+    assert cheng == config_lib.cheng2020(8, components=1)
     assert tiny(system="cheng2020", **{**settings, "stages": 3}).stages == 3
 
 
@@ -544,15 +545,15 @@ def test_configurations_of_experiments():
 
     path = os.path.join(ROOT, "experiments", "train_published.py")
     keys = runpy.run_path(path)["SETTINGS"]
+    assert len(keys) == 2 * (6 + 4)
     for key in keys:
-        settings = training.Settings(
-            train_glob="-", run_dir="-", **training.read_config(f"{path}:{key}")
-        )
-        system, metric, value = key.rsplit("-", 2)[0], settings.metric, key.rsplit("-", 1)[1]
-        assert key == f"{settings.system}-{metric}-{value}", system
-        assert settings.lambda_list == (float(value),)
-        config = settings.model_config()
-        make = getattr(training.config_lib, settings.system)
-        assert config == make(settings.num_filters, metric=metric)
+        values = training.read_config(f"{path}:{key}")
+        settings = training.Settings(train_glob="-", run_dir="-", **values)
+        assert key == f"{settings.system}-{settings.metric}-{settings.lambdas}"
+        make = getattr(config_lib, settings.system)
+        assert settings.model_config() == make(settings.num_filters, metric=settings.metric)
+        low = settings.lambdas in ("0.0016", "0.0032", "0.0075", "3", "12")
+        wide = {"gllmm": 256, "cheng2020": 192}[settings.system]
+        assert settings.num_filters == (128 if low else wide)
         assert settings.optimizer == "adam" and settings.ema == 0
         assert settings.learning_rate_at(0) == settings.learning_rate_at(1_499_999) == 1e-4

@@ -19,7 +19,7 @@ FREQUENCY_BITS = 16  # a decision's probabilities in units of 2^-16
 _PATH = os.path.join(os.path.dirname(__file__), "tables_v1.npz")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load():
     """`{name: int32 array}`: `cdf` [3, 8193], `exp` [4097], `frequency` [rows]."""
     with np.load(_PATH) as archive:

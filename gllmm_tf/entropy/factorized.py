@@ -43,6 +43,7 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
                 compression=True,
                 stateless=True,
                 offset_heuristic=False,
+                range_coder_precision=16,
             )
             return model.cdf, model.cdf_offset
 
