@@ -15,7 +15,6 @@ setup(
     description="Learned image compression with Gaussian-Laplacian-logistic mixtures in TensorFlow",
     long_description=README,
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
     package_data={"gllmm_tf": ["models/*.npz", "coding/*.npz"]},
     python_requires=">=3.9,<3.12",  # tensorflow-compression 2.14 has wheels for 3.9 to 3.11
@@ -24,7 +23,7 @@ setup(
         "tensorflow-compression>=2.14.1,<2.15",  # GDN, factorised entropy model, range coder
         "tensorflow-probability>=0.22,<0.23",  # newer ones need a newer TensorFlow
         "numpy>=1.23.5,<2",  # arrays; TensorFlow 2.14 was built for NumPy 1
-        "pillow>=10",  # reading and writing pictures
+        "pillow>=10.1",  # reading and writing pictures
         "absl-py>=1.4",  # flags of the scripts
         "tqdm>=4.60",  # progress bars
     ],

@@ -99,16 +99,8 @@ def comparison(panels: Sequence[tuple[str, np.ndarray]]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for i, ((title, _), part) in enumerate(zip(panels, parts)):
         sheet.paste(part, (i * (width + 8), bar))
-        draw.text((i * (width + 8) + 2, 6), title, fill="black", font=_font(15))
+        draw.text((i * (width + 8) + 2, 6), title, fill="black", font=ImageFont.load_default(15))
     return sheet
-
-
-def _font(size: int):
-    """Returns Pillow's own font, scalable where this Pillow can."""
-    try:
-        return ImageFont.load_default(size)
-    except TypeError:  # Pillow before 10.1
-        return ImageFont.load_default()
 
 
 def quality_text(original: np.ndarray, other: np.ndarray) -> str:

@@ -39,6 +39,9 @@ from coders import CONVENTIONAL, Coder, ExperimentError, learned_coder
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from gllmm_tf import metrics
+from gllmm_tf.errors import GllmmError
+
 FIELDS = [  # columns of the CSV
     "image",
     "codec",
@@ -172,8 +175,6 @@ def read_image(path: str) -> np.ndarray:
 
 def measure(image: np.ndarray, name: str, coder: Coder, setting: str) -> dict:
     """Encodes and decodes one picture and returns its row."""
-    from gllmm_tf import metrics
-
     start = time.perf_counter()
     data = coder.encode(image, setting)
     encoded = time.perf_counter()
@@ -324,7 +325,7 @@ def main(argv: Sequence[str]) -> None:
         coders = _make_coders(f.codecs, f.model, f.label, f.qualities)
         run(find_images(f.images), coders, f.output)
         print_averages(read_rows(f.output))
-    except ExperimentError as error:
+    except (ExperimentError, GllmmError) as error:
         raise SystemExit(str(error)) from None
 
 

@@ -31,7 +31,7 @@ from rate_distortion import find_images, read_image
 from tqdm import tqdm
 
 import gllmm_tf
-from gllmm_tf.codec import find_model
+from gllmm_tf import zoo
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.model_file import restore_model
 
@@ -69,6 +69,12 @@ class File:
     def allowed(self) -> float:
         """Limit of `excess` in bytes."""
         return EXCESS_LIMIT * self.content_bytes + EXCESS_BYTES
+
+
+def model_path(name_or_path: str | None) -> str:
+    """Returns the path of a shipped model (None: the default), or the path itself."""
+    name = name_or_path or zoo.DEFAULT_MODEL
+    return os.path.join(zoo.FOLDER, f"{name}.npz") if name in zoo.names() else name
 
 
 def measure(codec, model, image: np.ndarray, name: str, quality: float | None) -> File:
@@ -150,8 +156,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         images = find_images(f.images)
         codec = gllmm_tf.Codec.load(f.model)
-        path = f.model if f.model and os.path.exists(f.model) else find_model(codec.identity)
-        model = restore_model(path)
+        model = restore_model(model_path(f.model))
         if codec.num_qualities is None:
             qualities = [None]
         else:
