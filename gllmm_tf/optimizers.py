@@ -16,6 +16,13 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 NEWTON_SCHULZ_STEPS = 5
 
+SMALLEST_NORM = 1e-12
+"""Of a momentum that is still turned into an update of full length.
+
+A kernel behind dead units has no gradient; its momentum fades until the squares in its norm
+underflow, and a matrix divided by too small a norm makes the Newton-Schulz steps diverge.
+"""
+
 SMALLEST_MATRIX = 16
 """Kernels with fewer rows or columns than this stay with Adam."""
 
@@ -37,7 +44,7 @@ def orthogonalize(matrices, dtype=tf.float32):
     """
     rows, columns = matrices.shape[-2:]
     norm = tf.sqrt(tf.reduce_sum(tf.square(matrices), axis=(-2, -1), keepdims=True))
-    x = tf.cast(matrices / tf.maximum(norm, 1e-30), dtype)
+    x = tf.cast(matrices / tf.maximum(norm, SMALLEST_NORM), dtype)
     tall = rows > columns
     a, b, c = (tf.cast(k, dtype) for k in NEWTON_SCHULZ)
     for _ in range(NEWTON_SCHULZ_STEPS):

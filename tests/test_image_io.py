@@ -93,7 +93,6 @@ def assert_refused(path, pattern: str, **kwargs) -> None:
         ("P", "tif"),
         ("P", "bmp"),
         ("CMYK", "tif"),
-        ("YCbCr", "tif"),
         ("RGBX", "tif"),
     ],
 )

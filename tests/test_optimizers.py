@@ -138,3 +138,15 @@ def test_slots_have_a_fixed_order_and_the_configuration_survives():
     again = optimizers.Muon.from_config(optimizer.get_config())
     assert again.get_config() == optimizer.get_config()
     assert (again.largest_matrix, again.momentum) == (16, 0.9)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-15, 1e-20, 1e-25, 1e-38, 0.0])
+def test_fading_momentum_never_diverges(size):
+    """Behind dead units the momentum fades to denormals: no update may grow out of that."""
+    rng = np.random.default_rng(0)
+    faded = tf.constant(size * rng.normal(size=(48, 24)), tf.float32)
+    for dtype in (tf.float32, tf.bfloat16):
+        update = optimizers.orthogonalize(faded, dtype).numpy()
+        assert np.abs(update).max() < 1.5
+        if size < 1e-14:
+            assert np.abs(update).max() < 0.5

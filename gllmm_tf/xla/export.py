@@ -1,0 +1,366 @@
+"""TensorFlow's side of a training step that runs elsewhere: there and back.
+
+The step that train.py takes (`training.Learner.train_step`: gradient, clipping, update, average,
+and the skip of what is not finite) is compiled by XLA as it is. XLA turns every variable that the
+step reads into a parameter of the program and every one that it assigns into a result, so nothing
+has to be rewritten without variables. A program has static shapes: one batch and one patch size.
+
+    export_step     settings -> folder: manifest.json, step-*.hlo.gz, initial/, runner.py, crops.py
+    import_state    checkpoint of runner.py -> run folder that train.py continues, with model.npz
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compiler.xla.service import hlo_pb2
+
+from gllmm_tf import crops, data, errors, model_file, training
+from gllmm_tf.xla import runner
+
+ARGUMENTS = ("crops", "quality", "seed", "learning_rate")
+"""What the step is given, in this order (`training.Learner.train_step`)."""
+
+FREE_SETTINGS = (*training.Settings.FREE, "run_dir", "train_glob", "precision", "jit")
+"""A checkpoint of runner.py may be continued with a step of other values of these."""
+
+
+class Program:
+    """The step as XLA sees it.
+
+    Attributes:
+        hlo: serialized HloModuleProto, not yet optimised, so for any kind of device.
+        module: the same, parsed.
+        parameters: names of the arguments and variables that the program takes, in order.
+        results: "metrics" and names of the variables whose new values it returns, in order.
+    """
+
+    def __init__(self, hlo, parameters, results):
+        self.hlo = hlo
+        self.module = hlo_pb2.HloModuleProto.FromString(hlo)
+        self.parameters = parameters
+        self.results = results
+
+    def opcodes(self):
+        """Returns {opcode: count} over all computations."""
+        counts = {}
+        for computation in self.module.computations:
+            for instruction in computation.instructions:
+                counts[instruction.opcode] = counts.get(instruction.opcode, 0) + 1
+        return counts
+
+    def is_used(self, name):
+        """Returns whether something depends on the parameter `name`."""
+        entry = next(
+            c for c in self.module.computations if c.id == self.module.entry_computation_id
+        )
+        number = self.parameters.index(name)
+        parameter = next(
+            i
+            for i in entry.instructions
+            if i.opcode == "parameter" and i.parameter_number == number
+        )
+        return any(parameter.id in i.operand_ids for i in entry.instructions)
+
+
+def variables_of(learner):
+    """Returns {name: variable} of all that a checkpoint holds; names are paths in it."""
+    view = tf.train.TrackableView(learner.checkpoint)
+    found, seen, queue = {}, set(), [((), learner.checkpoint)]
+    for path, node in queue:  # breadth first: the shortest path names a variable
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, tf.Variable):
+            found["/".join(path)] = node
+        else:
+            queue.extend((path + (name,), child) for name, child in view.children(node).items())
+    return found
+
+
+def compile_step(learner):
+    """Returns the `Program` of a learner's step.
+
+    Raises:
+        RuntimeError: the step has something that cannot leave TensorFlow.
+    """
+    signature = learner.train_step.input_signature
+    function = tf.function(
+        learner.train_step.python_function, signature, autograph=False, jit_compile=True
+    )
+    concrete = function.get_concrete_function()
+    # Given tensors rather than specs, XLA may take an argument's value for a constant.
+    compiler = function.experimental_get_compiler_ir(*signature)
+    hlo = compiler(stage="hlo_serialized", platform_name="CPU")
+    name_of = {id(variable.handle): name for name, variable in variables_of(learner).items()}
+    parameters = list(ARGUMENTS)
+    for captured in concrete.captured_inputs:
+        if id(captured) not in name_of:
+            raise RuntimeError(f"the step captures {captured}, which no checkpoint holds")
+        parameters.append(name_of[id(captured)])
+
+    program = Program(hlo, parameters, None)
+    shape = program.module.host_program_shape
+    results = [None] * len(shape.result.tuple_shapes)
+    for entry in program.module.input_output_alias.entries:
+        results[entry.output_shape_index[0]] = parameters[entry.parameter_number]
+    if results.count(None) != 1:
+        raise RuntimeError(f"{results.count(None)} results of the step are no variables, not 1")
+    results[results.index(None)] = "metrics"
+    program.results = results
+    _check(program, learner)
+    return program
+
+
+def _check(program, learner):
+    """Every argument is a parameter and needed, and nothing calls back into TensorFlow."""
+    shapes = [list(p.dimensions) for p in program.module.host_program_shape.parameters]
+    variables = variables_of(learner)
+    given = dict(zip(ARGUMENTS, learner.train_step.input_signature))
+    wanted = [(given.get(n) or variables[n]).shape.as_list() for n in program.parameters]
+    if shapes != wanted:
+        raise RuntimeError(
+            f"XLA made {len(shapes)} parameters of {len(wanted)} arguments and variables, "
+            "or of other shapes"
+        )
+    for name in ARGUMENTS:
+        if name == "quality" and not learner.config.lambdas:
+            continue  # a fixed rate has none
+        if not program.is_used(name):
+            raise RuntimeError(f"the program does not depend on its argument {name!r}")
+    foreign = {"custom-call", "infeed", "outfeed", "send", "recv", "rng"} & set(program.opcodes())
+    if foreign:
+        raise RuntimeError(f"the program has instructions {sorted(foreign)}, which do not travel")
+
+
+def export_step(settings, folder, programs=("float32", "bfloat16")):
+    """Writes what runner.py needs for a training run, but for the pictures.
+
+    The run starts from the latest checkpoint in settings.run_dir, or, if there is none, from the
+    initial weights of its seed.
+
+    Args:
+        settings: training.Settings.
+        folder: to write; must be empty or new.
+        programs: precisions of which the step is exported; all have the same variables.
+
+    Raises:
+        errors.GllmmError: the folder cannot be used.
+    """
+    if os.path.isdir(folder) and os.listdir(folder):
+        raise errors.GllmmError(f"{folder}: is not empty; name another folder")
+    os.makedirs(folder, exist_ok=True)
+    learner = training.Learner(settings)
+    latest = tf.train.latest_checkpoint(os.path.join(settings.run_dir, "checkpoints"))
+    if latest:
+        learner.checkpoint.restore(latest).assert_existing_objects_matched()
+
+    manifest = {
+        "format": runner.FORMAT,
+        "settings": dataclasses.asdict(settings),
+        "free_settings": list(FREE_SETTINGS),
+        "num_qualities": learner.config.num_qualities,
+        "metrics": list(training.METRICS),
+        "skips_until_stop": training.SKIPS_UNTIL_STOP,
+        "revision": training.revision(),
+        "versions": training.versions(),
+        "arguments": {
+            name: {"shape": spec.shape.as_list(), "dtype": spec.dtype.name}
+            for name, spec in zip(ARGUMENTS, learner.train_step.input_signature)
+        },
+        "programs": {},
+    }
+    for precision in programs:
+        one = learner
+        if precision != settings.precision:
+            one = training.Learner(dataclasses.replace(settings, precision=precision))
+        program = compile_step(one)
+        manifest["programs"][precision] = _write_program(folder, precision, program)
+        taken = program.parameters[len(ARGUMENTS) :]
+        if "variables" not in manifest:
+            state = _ordered({name: variables_of(learner)[name].numpy() for name in taken})
+            manifest["variables"] = {
+                name: {"shape": list(value.shape), "dtype": value.dtype.name}
+                for name, value in state.items()
+            }
+        elif set(taken) != set(state):
+            raise RuntimeError(f"the {precision} step has other variables than {programs[0]}'s")
+
+    rates = np.array([settings.learning_rate_at(s) for s in range(settings.steps)], np.float32)
+    path = os.path.join(folder, "schedule.npy")
+    np.save(path, rates)
+    manifest["schedule"] = {"file": "schedule.npy", "sha256": _digest(path)}
+    facts = {
+        "step": int(learner.step),
+        "skipped": int(learner.skipped),
+        "seconds": float(learner.seconds),
+        "settings": manifest["settings"],
+    }
+    runner.write_checkpoint(os.path.join(folder, "initial"), state, facts)
+    for module in (runner, crops):
+        shutil.copy(module.__file__, folder)
+    training.write_json(os.path.join(folder, runner.MANIFEST), manifest)  # last: now it is whole
+
+
+def _ordered(state):
+    """Puts what a model file needs into the first pieces: averages, then weights, then the rest."""
+    rank = {"average": 0, "model": 1}
+    return dict(sorted(state.items(), key=lambda item: rank.get(item[0].split("/")[0], 2)))
+
+
+def _write_program(folder, precision, program):
+    file = f"step-{precision}.hlo.gz"
+    path = os.path.join(folder, file)
+    with open(path, "wb") as f:
+        f.write(gzip.compress(program.hlo, 6, mtime=0))
+    return {
+        "file": file,
+        "sha256": _digest(path),
+        "parameters": program.parameters,
+        "results": program.results,
+    }
+
+
+def _digest(path):
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
+def write_pictures(settings, path, encoded=False):
+    """Writes the training pictures of a run, without those held out, into one file for runner.py.
+
+    Args:
+        settings: training.Settings.
+        path: of the .npz to write.
+        encoded: write the picture files as they are: smaller, but runner.py then needs Pillow.
+
+    Returns:
+        number of pictures.
+    """
+    paths = data.find_pictures(settings.train_glob)
+    paths, _ = data.split(paths, settings.validation_images, settings.seed)
+    if encoded:
+        parts = [np.fromfile(p, np.uint8) for p in paths]
+        arrays = {"sizes": np.array([len(p) for p in parts]), "files": np.concatenate(parts)}
+    else:
+        parts = [data.decode(p) for p in paths]
+        shapes = np.array([p.shape[:2] for p in parts])
+        arrays = {"shapes": shapes, "pixels": np.concatenate([p.reshape(-1) for p in parts])}
+    try:
+        with open(f"{path}.tmp", "wb") as f:
+            np.savez(f, **arrays)
+        os.replace(f"{path}.tmp", path)
+    except OSError as error:
+        raise errors.GllmmError(
+            f"{path}: cannot be written ({error.strerror}); make room or name another file"
+        ) from error
+    return len(paths)
+
+
+def import_state(folder, run_dir):
+    """Takes the latest checkpoint of runner.py into a run's folder.
+
+    Afterwards `train.py --run_dir=RUN_DIR` with the settings of the export continues (or validates)
+    the run, and `compress.py --model=RUN_DIR` uses its averaged weights.
+
+    Args:
+        folder: that runner.py wrote (--out), or one checkpoint in it.
+        run_dir: new, or of the same run at an earlier step.
+
+    Returns:
+        training.Learner with the state.
+
+    Raises:
+        errors.GllmmError: what is there cannot be used.
+    """
+    found = runner.checkpoints(folder)
+    source = found[-1] if found else folder
+    try:
+        facts, state = runner.read_checkpoint(source)
+    except runner.RunError as error:
+        raise errors.GllmmError(str(error)) from error
+    try:
+        settings = training.Settings(**{**facts["settings"], "run_dir": run_dir})
+    except TypeError as error:
+        raise errors.GllmmError(
+            f"{source}: has other settings than this version ({error}); import it with the "
+            "version that exported it"
+        ) from error
+    _check_run(settings, source, facts["step"])
+    learner = training.Learner(settings)
+    variables = variables_of(learner)
+    for name, value in state.items():
+        if name not in variables or variables[name].shape != value.shape:
+            raise errors.GllmmError(
+                f"{source}: its {name} does not fit the model that its settings describe; import "
+                "it with the version that exported it"
+            )
+        variables[name].assign(value)
+    learner.seconds.assign(facts["seconds"])
+
+    manager = tf.train.CheckpointManager(
+        learner.checkpoint, os.path.join(run_dir, "checkpoints"), max_to_keep=3
+    )
+    record = {"settings": dataclasses.asdict(settings), "revision": training.revision()}
+    record.update(versions=training.versions(), trained_with=_origin(facts))
+    training.write_json(os.path.join(run_dir, "config.json"), record)
+    manager.save(checkpoint_number=facts["step"])
+    with learner.averaged():
+        path = os.path.join(run_dir, model_file.FILE_NAME)
+        model_file.export_model(learner.model, path, _info(settings, facts, learner))
+    return learner
+
+
+def _check_run(settings, source, step):
+    """An existing run must be the same and not further."""
+    path = os.path.join(settings.run_dir, "config.json")
+    os.makedirs(settings.run_dir, exist_ok=True)
+    if not os.path.exists(path):
+        return
+    with open(path) as f:
+        theirs = json.load(f)["settings"]
+    for name, value in dataclasses.asdict(settings).items():
+        if name not in FREE_SETTINGS and theirs.get(name, value) != value:
+            raise errors.GllmmError(
+                f"{settings.run_dir}: its run has --{name}={theirs[name]!r}, {source} has "
+                f"{value!r}; give another --run_dir"
+            )
+    latest = tf.train.latest_checkpoint(os.path.join(settings.run_dir, "checkpoints"))
+    if latest and int(latest.rsplit("-", 1)[1]) > step:
+        raise errors.GllmmError(
+            f"{settings.run_dir}: is at step {latest.rsplit('-', 1)[1]}, {source} only at step "
+            f"{step}; give another --run_dir"
+        )
+
+
+def _origin(facts):
+    return {name: facts[name] for name in ("device", "precision", "pictures") if name in facts}
+
+
+def _info(settings, facts, learner):
+    """Returns the facts of training that travel with the model, as training.py names them."""
+    origin = _origin(facts)
+    return {
+        "steps": facts["step"],
+        "pixels_seen": int(learner.pixels),
+        "seconds": round(facts["seconds"]),
+        "skipped_steps": int(learner.skipped),
+        "training_pictures": origin.get("pictures"),
+        "lambdas": list(settings.lambda_list),
+        "metric": settings.metric,
+        "batch": settings.batch,
+        "patch": settings.patch,
+        "optimizer": settings.optimizer,
+        "learning_rate": settings.learning_rate,
+        "precision": origin.get("precision", settings.precision),
+        "ema": settings.ema,
+        "seed": settings.seed,
+        "hardware": settings.hardware or origin.get("device", ""),
+        "revision": training.revision(),
+        "validation": None,
+    }
