@@ -148,5 +148,5 @@ def test_fading_momentum_never_diverges(size):
     for dtype in (tf.float32, tf.bfloat16):
         update = optimizers.orthogonalize(faded, dtype).numpy()
         assert np.abs(update).max() < 1.5
-        if size < 1e-14:
-            assert np.abs(update).max() < 0.5
+        if size <= 1e-20:
+            assert np.abs(update).max() < 1e-3
