@@ -32,6 +32,9 @@ setup(
             "scipy>=1.9",  # PCHIP for BD-rates, distributions of the originals' loop
             "matplotlib>=3.5",  # plots
         ],
+        "originals": [
+            "range-coder>=1.1",  # the coder of the released code, for experiments/entropy_speed.py
+        ],
         "test": [
             "pytest>=7",
             "scipy>=1.9",  # closed forms as oracles
