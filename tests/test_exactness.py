@@ -189,3 +189,13 @@ def test_a_zero_latent_costs_next_to_nothing(tiny_codec):
     y_hat, z_hat = np.zeros((32, 48, 8)), np.zeros((8, 12, 8))
     _, y_string = tiny_codec._encode(y_hat, z_hat, 0)
     assert len(y_string.numpy()) <= 4
+
+
+def test_steps_in_which_every_symbol_is_its_centre(tiny_codec):
+    """One symbol in one living channel: nearly all steps have nothing to tell beyond the centre."""
+    y_hat, z_hat = np.zeros((8, 12, 8)), np.zeros((2, 3, 8))
+    y_hat[7, 11, 3] = 1
+    z_string, y_string = tiny_codec._encode(y_hat, z_hat, 0)
+    y_back, sane = tiny_codec._decode_y(tiny_codec._decode_z(z_string, [2, 3]), y_string, 0)
+    np.testing.assert_array_equal(y_back, y_hat)
+    assert sane

@@ -181,12 +181,14 @@ def _code_place(coder, handle, side, block, inner, outer, target):
         )
 
     start = tf.cast(tf.bitwise.left_shift(tf.ones_like(block), block), _F64)
+    # The maximum of no elements is the smallest int32.
+    highest = tf.maximum(tf.reduce_max(block), 0) - 1
     vector = tf.TensorShape([None])
     scalar = tf.TensorShape([])
     handle, _, distance, _, _ = tf.while_loop(
         lambda handle, level, *_: level >= 0,
         body,
-        (handle, tf.reduce_max(block) - 1, start, inner, outer),
+        (handle, highest, start, inner, outer),
         shape_invariants=(scalar, scalar, vector, vector, vector),
     )
     return handle, distance
