@@ -3,8 +3,8 @@
     python train.py --config=experiments/train_gllmm_n48.py \\
         --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n48
 
-Time: 0.264 s per step of 8 crops of 128 x 128 pixels, 1.5 hours in all, on two cores of a server
-CPU with AVX-512 and bfloat16.
+Time: about 0.3 s per step of 8 crops of 128 x 128 pixels, 1.7 hours in all, on two cores of a
+server CPU with AVX-512 and bfloat16.
 
 Expected at the end, of the averaged weights: the table that the last validation prints, which is
 also in the last line of metrics.jsonl, and `gllmm models` shows it for the model that ships.
@@ -27,7 +27,7 @@ SETTINGS = dict(
     rounding="ste",
     patch=128,
     batch=8,
-    steps=20000,
+    steps=16500,
     optimizer="muon",
     learning_rate=1.2e-3,
     adam_learning_rate=4e-4,

@@ -130,6 +130,7 @@ class Settings:
 
     # A run may be continued with other values of these.
     FREE = (
+        "run_dir",
         "cache_dir",
         "steps",
         "learning_rate",

@@ -116,9 +116,9 @@ def uninterrupted(pictures, tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("name", PRECISIONS)
-def test_resumed_run_is_the_uninterrupted_one_bit_by_bit(name, uninterrupted, tmp_path):
-    settings, expected, rows, _ = uninterrupted(name)
+def test_resumed_run_is_the_uninterrupted_one_bit_by_bit(uninterrupted, tmp_path):
+    """In bfloat16 with Muon, average and variable rate; the next test has float32."""
+    settings, expected, rows, _ = uninterrupted("bfloat16")
     folder = tmp_path / "run"
     shutil.copytree(f"{settings.run_dir}-dead", folder)
     assert [row["step"] for row in rows_of(folder)] == [1, 2, 3, 4, 5]
@@ -140,7 +140,7 @@ def command(settings, **changes):
 
 
 def test_killed_process_continues_bit_by_bit(uninterrupted, tmp_path):
-    settings, expected, rows, _ = uninterrupted("bfloat16")
+    settings, expected, rows, _ = uninterrupted("float32")
     line = command(settings, run_dir=tmp_path)
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     for text in process.stderr:
@@ -154,7 +154,8 @@ def test_killed_process_continues_bit_by_bit(uninterrupted, tmp_path):
     assert "continuing" in again.stderr and "from step 3" in again.stderr
     assert rows_of(tmp_path) == rows
     learner = training.Learner(settings)
-    learner.checkpoint.restore(tf.train.latest_checkpoint(str(tmp_path / "checkpoints")))
+    latest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
+    learner.checkpoint.restore(latest).assert_existing_objects_matched().expect_partial()
     assert_same(state(learner), expected)
     assert os.path.exists(tmp_path / "model.npz")
 
@@ -323,7 +324,7 @@ def test_system_learns(eagerly, name):
     if name == "cheng2020":
         assert learner.config.families == ("gaussian",) and learner.config.stages == 1
     crops, qualities = batch(learner)
-    rows = [learner.take_step(crops, qualities, step) for step in range(8)]
+    rows = [learner.take_step(crops, qualities, step) for step in range(6)]
     assert all(row["good"] and np.isfinite(row["loss"]) for row in rows)
     assert rows[-1]["loss"] < 0.9 * rows[0]["loss"]
     for row in rows:
@@ -334,7 +335,7 @@ def test_ms_ssim_learns(eagerly):
     settings = tiny(metric="ms-ssim", lambdas="12", patch=192, validation_size=192, ema=0.0)
     learner = training.Learner(settings)
     crops, qualities = batch(learner, 192)
-    rows = [learner.take_step(crops, qualities, step) for step in range(8)]
+    rows = [learner.take_step(crops, qualities, step) for step in range(6)]
     assert all(row["good"] and 0 < row["ms_ssim"] < 1 for row in rows)
     assert rows[-1]["loss"] < rows[0]["loss"]
     expected = 12 * (1 - rows[0]["ms_ssim"]) + rows[0]["bpp"]
