@@ -10,8 +10,9 @@ of `gllmm_tf.weights.original_variables` they hold, not the weights, but what th
     entropy_parameter/masked/weights, biases
     entropy_bottleneck/matrix_i, bias_i, factor_i, quantiles: the density of z, and its medians
 
-Keras counts layers without a name, so the end of a scope may read `signal_conv2d_1`. Adam's slots,
-counters of steps and the frequency tables that the bottleneck derives from its density are passed over.
+Keras counts layers without a name, so the end of a scope may read `signal_conv2d_1` and an inverse GDN
+`gdn_3`. Adam's slots, counters of steps and the frequency tables that the bottleneck derives from its
+density are passed over.
 
 All of it carries over exactly but for the medians of z, see `absorb_medians`.
 """
@@ -216,7 +217,7 @@ class _Checkpoint:
         for name in sorted(shapes):
             if _BOOKKEEPING.search(name) or (ignored and ignored.search(name)):
                 continue
-            plain = re.sub(r"(^|/)(signal_conv2d|entropy_bottleneck)_\d+/", r"\1\2/", name)
+            plain = _without_counters(name)
             if plain in self._names:
                 self._twice.append(name)
             else:
@@ -230,9 +231,9 @@ class _Checkpoint:
         )
         sizes = [shape[0] for name, shape in self._shapes.items() if is_ours.match(name) and shape]
         if not sizes:
-            example = f", such as {min(self._shapes)}" if self._shapes else ""
+            example = f", such as {min(self._shapes)}," if self._shapes else ""
             raise ModelError(
-                f"{self._path}: none of its {len(self._shapes)} variables{example} belong to the "
+                f"{self._path}: none of its {len(self._shapes)} variables{example} belongs to the "
                 "networks of Cheng et al. or Fu et al.; give the checkpoint that they released"
             )
         num_filters = collections.Counter(sizes).most_common(1)[0][0]
@@ -274,12 +275,17 @@ class _Checkpoint:
     def _readable(self):
         try:
             yield
-        except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
+        except (tf.errors.OpError, OSError, RuntimeError, ValueError, LookupError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(
                 f"{self._path}: not a readable TensorFlow checkpoint ({reason}); give the path before "
                 ".index, with all of the checkpoint's files in place"
             ) from None
+
+
+def _without_counters(name):
+    name = re.sub(r"(^|/)(signal_conv2d|entropy_bottleneck|gdn|igdn)_\d+/", r"\1\2/", name)
+    return name.replace("/gdn/", "/igdn/") if name.startswith("synthesis/") else name
 
 
 def _same(array):

@@ -55,17 +55,22 @@ class Program:
         return counts
 
     def is_used(self, name):
-        """Returns whether something depends on the parameter `name`."""
+        """Returns whether a result depends on the parameter `name`."""
         entry = next(
             c for c in self.module.computations if c.id == self.module.entry_computation_id
         )
-        number = self.parameters.index(name)
-        parameter = next(
-            i
-            for i in entry.instructions
-            if i.opcode == "parameter" and i.parameter_number == number
+        instructions = {instruction.id: instruction for instruction in entry.instructions}
+        seen, queue = {entry.root_id}, [entry.root_id]
+        for number in queue:
+            new = set(instructions[number].operand_ids) - seen
+            seen |= new
+            queue.extend(new)
+        wanted = self.parameters.index(name)
+        return any(
+            instructions[number].opcode == "parameter"
+            and instructions[number].parameter_number == wanted
+            for number in seen
         )
-        return any(parameter.id in i.operand_ids for i in entry.instructions)
 
 
 def variables_of(learner):
@@ -96,7 +101,7 @@ def compile_step(learner):
     concrete = function.get_concrete_function()
     # Given tensors rather than specs, XLA may take an argument's value for a constant.
     compiler = function.experimental_get_compiler_ir(*signature)
-    hlo = compiler(stage="hlo_serialized", platform_name="CPU")
+    hlo = compiler(stage="hlo_serialized", device_name="/device:CPU:0")
     name_of = {id(variable.handle): name for name, variable in variables_of(learner).items()}
     parameters = list(ARGUMENTS)
     for captured in concrete.captured_inputs:
@@ -273,47 +278,98 @@ def import_state(folder, run_dir):
         run_dir: new, or of the same run at an earlier step.
 
     Returns:
-        training.Learner with the state.
+        (training.Learner with the state, number of steps done).
 
     Raises:
         errors.GllmmError: what is there cannot be used.
     """
+    source = _latest(folder)
+    facts, state = _read(source)
+    settings = _settings(source, facts, run_dir)
+    _check_run(settings, source, facts["step"])
+    learner = training.Learner(settings)
+    _assign(learner, state, source)
+    learner.seconds.assign(facts["seconds"])
+
+    training.write_json(
+        os.path.join(run_dir, "config.json"),
+        {
+            "settings": dataclasses.asdict(settings),
+            "revision": training.revision(),
+            "versions": training.versions(),
+            "trained_with": {name: facts.get(name) for name in ("device", "precision")},
+        },
+    )
+    _append_metrics(folder, run_dir)
+    with learner.averaged():
+        path = os.path.join(run_dir, model_file.FILE_NAME)
+        model_file.export_model(learner.model, path, _info(settings, facts))
+    manager = tf.train.CheckpointManager(
+        learner.checkpoint, os.path.join(run_dir, "checkpoints"), max_to_keep=3
+    )
+    manager.save(checkpoint_number=facts["step"])
+    return learner, facts["step"]
+
+
+def import_model(folder, path):
+    """Makes a model file of the latest checkpoint of runner.py: of the averages, if there are any.
+
+    Needs no more of the checkpoint than checkpoint.json and the first files, which hold those
+    weights.
+
+    Args:
+        folder: that runner.py wrote (--out), or one checkpoint in it.
+        path: of the .npz to write.
+
+    Returns:
+        number of steps done.
+
+    Raises:
+        errors.GllmmError: what is there cannot be used.
+    """
+    source = _latest(folder)
+    facts, _ = _read(source, wanted=lambda name: False)
+    settings = _settings(source, facts, facts["settings"]["run_dir"])
+    part = "average" if settings.ema else "model"
+    _, state = _read(source, wanted=lambda name: name.split("/")[0] == part)
+    learner = training.Learner(settings)
+    _assign(learner, state, source)
+    with learner.averaged():
+        model_file.export_model(learner.model, path, _info(settings, facts))
+    return facts["step"]
+
+
+def _latest(folder):
     found = runner.checkpoints(folder)
-    source = found[-1] if found else folder
+    return found[-1] if found else folder
+
+
+def _read(source, wanted=None):
     try:
-        facts, state = runner.read_checkpoint(source)
+        return runner.read_checkpoint(source, wanted)
     except runner.RunError as error:
         raise errors.GllmmError(str(error)) from error
+
+
+def _settings(source, facts, run_dir):
     try:
-        settings = training.Settings(**{**facts["settings"], "run_dir": run_dir})
+        return training.Settings(**{**facts["settings"], "run_dir": run_dir})
     except TypeError as error:
         raise errors.GllmmError(
             f"{source}: has other settings than this version ({error}); import it with the "
             "version that exported it"
         ) from error
-    _check_run(settings, source, facts["step"])
-    learner = training.Learner(settings)
+
+
+def _assign(learner, state, source):
     variables = variables_of(learner)
     for name, value in state.items():
-        if name not in variables or variables[name].shape != value.shape:
+        if name not in variables or tuple(variables[name].shape) != value.shape:
             raise errors.GllmmError(
                 f"{source}: its {name} does not fit the model that its settings describe; import "
                 "it with the version that exported it"
             )
         variables[name].assign(value)
-    learner.seconds.assign(facts["seconds"])
-
-    manager = tf.train.CheckpointManager(
-        learner.checkpoint, os.path.join(run_dir, "checkpoints"), max_to_keep=3
-    )
-    record = {"settings": dataclasses.asdict(settings), "revision": training.revision()}
-    record.update(versions=training.versions(), trained_with=_origin(facts))
-    training.write_json(os.path.join(run_dir, "config.json"), record)
-    manager.save(checkpoint_number=facts["step"])
-    with learner.averaged():
-        path = os.path.join(run_dir, model_file.FILE_NAME)
-        model_file.export_model(learner.model, path, _info(settings, facts, learner))
-    return learner
 
 
 def _check_run(settings, source, step):
@@ -338,29 +394,39 @@ def _check_run(settings, source, step):
         )
 
 
-def _origin(facts):
-    return {name: facts[name] for name in ("device", "precision", "pictures") if name in facts}
+def _append_metrics(folder, run_dir):
+    """Adds the lines of runner.py to those of the run, which stop before them."""
+    theirs, ours = (_rows(os.path.join(f, "metrics.jsonl")) for f in (folder, run_dir))
+    last = max((row["step"] for row in ours), default=0)
+    with open(os.path.join(run_dir, "metrics.jsonl"), "a") as f:
+        f.writelines(json.dumps(row) + "\n" for row in theirs if row["step"] > last)
 
 
-def _info(settings, facts, learner):
+def _rows(path):
+    if not os.path.exists(path):
+        return []
+    with open(path) as f:
+        return [json.loads(line) for line in f if line.endswith("\n")]
+
+
+def _info(settings, facts):
     """Returns the facts of training that travel with the model, as training.py names them."""
-    origin = _origin(facts)
     return {
         "steps": facts["step"],
-        "pixels_seen": int(learner.pixels),
+        "pixels_seen": facts["step"] * settings.batch * settings.patch**2,
         "seconds": round(facts["seconds"]),
-        "skipped_steps": int(learner.skipped),
-        "training_pictures": origin.get("pictures"),
+        "skipped_steps": facts["skipped"],
+        "training_pictures": facts.get("pictures"),
         "lambdas": list(settings.lambda_list),
         "metric": settings.metric,
         "batch": settings.batch,
         "patch": settings.patch,
         "optimizer": settings.optimizer,
         "learning_rate": settings.learning_rate,
-        "precision": origin.get("precision", settings.precision),
+        "precision": facts.get("precision", settings.precision),
         "ema": settings.ema,
         "seed": settings.seed,
-        "hardware": settings.hardware or origin.get("device", ""),
+        "hardware": settings.hardware or facts.get("device", ""),
         "revision": training.revision(),
         "validation": None,
     }

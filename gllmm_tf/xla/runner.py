@@ -307,6 +307,7 @@ def load_step(folder, manifest, precision):
         them under "variables" and "arguments"; metrics is float32 [len(manifest["metrics"])].
     """
     import jax
+    import jax.export
 
     # The counters are int64. Everything has its type given, so nothing else becomes wider.
     jax.config.update("jax_enable_x64", True)
@@ -351,8 +352,12 @@ class Steps:
     """
 
     def __init__(self, folder, manifest, precision):
-        import jax
-
+        try:
+            import jax
+        except ImportError:
+            raise RunError(
+                "jax is not installed; pip install jax, or jax[cuda] for a GPU"
+            ) from None
         self._jax = jax
         self._step = load_step(folder, manifest, precision)
         self._compiled = {}
@@ -373,7 +378,8 @@ class Steps:
         if count not in self._compiled:
             together = self._alone if count == 1 else self._scanned
             jitted = self._jax.jit(together, donate_argnums=0)
-            self._compiled[count] = jitted.lower(state, inputs).compile()
+            with self._memory():
+                self._compiled[count] = jitted.lower(state, inputs).compile()
         return self._compiled[count]
 
     def run(self, state, inputs):
@@ -382,7 +388,21 @@ class Steps:
         Returns:
             (state, metrics float32 [steps, len(metrics)]).
         """
-        return self.prepare(state, inputs)(state, inputs)
+        with self._memory():
+            return self.prepare(state, inputs)(state, inputs)
+
+    @contextlib.contextmanager
+    def _memory(self):
+        """Turns what XLA says about a full device into one line."""
+        try:
+            yield
+        except self._jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise RunError(
+                f"{self.device}: its memory is too small for the step; use --precision=bfloat16, "
+                "or export with a smaller --batch or --patch"
+            ) from None
 
     def _alone(self, state, inputs):
         state, metrics = self._step(state, {key: value[0] for key, value in inputs.items()})
@@ -516,7 +536,8 @@ class Run:
                 last = self._stop or stop == self.steps
                 if last or crossed(before, stop, options.log_every):
                     say(meter.flush())
-                if last or crossed(before, stop, options.checkpoint_every):
+                due = last or crossed(before, stop, options.checkpoint_every)
+                if due and not bad:  # else the state may be what makes the steps bad
                     start = time.monotonic()
                     self._save(group, state)
                     saved, saving = stop, time.monotonic() - start
@@ -551,17 +572,12 @@ class Run:
             "device": group.device,
             "pictures": len(self.crops),
         }
-        try:
-            arrays = group.get(state)
-            ordered = {name: arrays[name] for name in self.manifest["variables"]}
+        arrays = group.get(state)
+        ordered = {name: arrays[name] for name in self.manifest["variables"]}
+        with writing(path):
             write_checkpoint(path, ordered, facts)
             for old in checkpoints(self.options.out)[:-KEPT]:
                 shutil.rmtree(old)
-        except OSError as error:
-            raise RunError(
-                f"{path}: cannot be written ({error.strerror}); make room, then the same command "
-                "continues"
-            ) from None
 
     @contextlib.contextmanager
     def _signals(self):
@@ -616,7 +632,10 @@ class Meter:
         row["skipped"] = run.skipped
         row["seconds"] = round(run.seconds, 2)
         row["seconds_per_step"] = (self._clock - self._since) / len(self._rows)
-        with open(os.path.join(run.options.out, "metrics.jsonl"), "a", encoding="utf-8") as f:
+        settings = run.manifest["settings"]
+        row["pixels"] = run.step * settings["batch"] * settings["patch"] ** 2
+        path = os.path.join(run.options.out, "metrics.jsonl")
+        with writing(path), open(path, "a", encoding="utf-8") as f:
             f.write(json.dumps(row) + "\n")
         self._rows, self._since = [], self._clock
         if not good:
@@ -627,6 +646,18 @@ class Meter:
             "PSNR {psnr:.2f} dB, {seconds_per_step:.3f} s/step, {left:.0f} min left"
         ).format(left=left, **row)
         return text + (f", {run.skipped} skipped" if run.skipped else "")
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Turns what the system says about a full disk or a lost folder into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}); make room, then the same command "
+            "continues"
+        ) from None
 
 
 def crossed(before, now, every):
