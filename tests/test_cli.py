@@ -530,6 +530,8 @@ def test_interrupted_process(folder, sample_pixels, tiny_model_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs, and what they start, ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not os.path.exists("out/00.png.gllmm") and time.monotonic() < deadline:

@@ -510,7 +510,7 @@ def test_configurations_of_experiments():
     """Each is complete but for pictures and folder, and says what it costs."""
     shipped = os.path.join(ROOT, "experiments", "train_gllmm_n48.py")
     settings = training.Settings(train_glob="-", run_dir="-", **training.read_config(shipped))
-    assert (settings.num_filters, settings.steps, settings.muon_largest) == (48, 20000, 512)
+    assert (settings.num_filters, settings.steps, settings.muon_largest) == (48, 16500, 512)
     assert len(settings.lambda_list) == 8
 
     path = os.path.join(ROOT, "experiments", "train_published.py")
