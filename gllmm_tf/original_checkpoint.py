@@ -284,7 +284,7 @@ class _Checkpoint:
 
 
 def _without_counters(name):
-    name = re.sub(r"(^|/)(signal_conv2d|entropy_bottleneck|gdn|igdn)_\d+/", r"\1\2/", name)
+    name = re.sub(r"(^|/)(signal_conv2d|entropy_bottleneck|i?gdn)_\d+(?=/)", r"\1\2", name)
     return name.replace("/gdn/", "/igdn/") if name.startswith("synthesis/") else name
 
 

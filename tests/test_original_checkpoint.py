@@ -265,9 +265,8 @@ def test_frequencies_are_those_of_the_density(with_medians, imported):
 
 
 @pytest.mark.parametrize("given", [".index", ".data-00000-of-00001", ".meta"])
-def test_the_path_of_a_file_will_do(with_medians, given):
-    prefix, _ = with_medians
-    assert import_checkpoint(prefix + given).model.config.num_filters == N
+def test_the_path_of_a_file_will_do(intact, given):
+    assert import_checkpoint(intact + given).model.config.num_filters == N
 
 
 def test_compresses(case, with_medians, imported, sample_pixels, tmp_path, capsys):
