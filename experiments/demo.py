@@ -22,6 +22,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up messages of TensorFlow
+
 import numpy as np
 from absl import app, flags
 from coders import Coder, ExperimentError, jpeg_coder

@@ -151,6 +151,7 @@ def restore_model(path):
     Kernels on the exact path come back from their 16-bit integers.
     """
     from gllmm_tf.coding import fixed_point
+    from gllmm_tf.entropy import FactorizedBottleneck
     from gllmm_tf.model import build
 
     stored = ModelFile.read(path)
@@ -159,6 +160,12 @@ def restore_model(path):
         stored.assign(part, getattr(model, part))
     if model.gains is not None:
         stored.assign("gains", model.gains)
+    # A hidden layer of the density has a matrix, a bias and a factor, the last one no factor.
+    hidden = (len(stored.weights["prior"]) - 2) // 3
+    if hidden != len(model.z_bottleneck.num_filters):
+        model.z_bottleneck = FactorizedBottleneck(
+            stored.config.num_filters, num_filters=[3] * hidden
+        )
     stored.assign("prior", model.z_bottleneck)
     fixed_point.restore_networks(model, stored.exact)
     return model

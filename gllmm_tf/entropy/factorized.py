@@ -16,13 +16,18 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
     Attributes:
         channels: Channels of z.
         init_scale: Width of the densities at initialisation, in units of z.
+        num_filters: Widths of the hidden layers of each channel's cumulative; the originals' (tfc 1.2)
+            have three, tfc 2.14 starts from two.
     """
 
-    def __init__(self, channels, init_scale=10, **kwargs):
+    def __init__(self, channels, init_scale=10, num_filters=(3, 3), **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.channels = channels
         self.init_scale = init_scale
-        self.prior = tfc.NoisyDeepFactorized(batch_shape=(channels,), init_scale=init_scale)
+        self.num_filters = tuple(num_filters)
+        self.prior = tfc.NoisyDeepFactorized(
+            batch_shape=(channels,), init_scale=init_scale, num_filters=self.num_filters
+        )
 
     def call(self, z):
         """Information content of z, float32 [B, h, w, channels]; returns bits of the same shape.
@@ -54,4 +59,5 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
             "name": self.name,
             "channels": self.channels,
             "init_scale": self.init_scale,
+            "num_filters": list(self.num_filters),
         }
