@@ -22,10 +22,9 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from gllmm_tf import errors
+from gllmm_tf import crops, errors
 
 CACHE_VERSION = 1
-GOLDEN_RATIO = 0.6180339887498949
 
 
 def find_pictures(globs):
@@ -167,95 +166,40 @@ def _decode_all(paths, pixels_path, shapes_path):
     os.replace(temporary, shapes_path)
 
 
-class Crops:
-    """Random square crops, flipped left-right half of the time.
-
-    Every picture that is large enough is equally likely, then every position in it.
-
-    Args:
-        pictures: Pictures, or any sequence of uint8 [height, width, 3] with an attribute `shapes`.
-        patch: side of a crop in pixels.
-        seed: int >= 0.
-        num_qualities: of a variable-rate model, or None.
-
-    Attributes:
-        num_small: number of pictures left out because a side is shorter than the patch.
+class Crops(crops.Crops):
+    """`crops.Crops` as a tf.data.Dataset.
 
     Raises:
         errors.ImageError: no picture is large enough.
     """
 
     def __init__(self, pictures, patch, seed, num_qualities=None):
-        self._pictures = pictures
-        self._patch = patch
-        self._seed = seed
-        self._num_qualities = num_qualities
-        self._usable = [i for i, shape in enumerate(pictures.shapes) if min(shape) >= patch]
-        self.num_small = len(pictures.shapes) - len(self._usable)
-        if not self._usable:
+        super().__init__(pictures, patch, seed, num_qualities)
+        if not len(self):
             raise errors.ImageError(
                 f"all {self.num_small} training pictures are smaller than the patch of "
                 f"{patch} x {patch} pixels; give larger ones or lower --patch"
             )
 
-    def __len__(self):
-        """Returns the number of pictures that are used."""
-        return len(self._usable)
-
-    def crop(self, step, index):
-        """Returns crop `index` of step `step`, uint8 [patch, patch, 3]."""
-        random = np.random.default_rng((self._seed, step, index))
-        picture = self._usable[random.integers(len(self._usable))]
-        height, width = self._pictures.shapes[picture]
-        top = random.integers(height - self._patch + 1)
-        left = random.integers(width - self._patch + 1)
-        crop = self._pictures[picture][top : top + self._patch, left : left + self._patch]
-        return crop[:, ::-1] if random.integers(2) else crop
-
-    def quality(self, step, index):
-        """Returns the quality of crop `index` of step `step`, in [1, Q], half the time an integer.
-
-        The qualities of one step are spread evenly (multiples of the golden ratio from a random
-        start): every batch sees low and high rates, which makes its gradient less noisy than
-        independent draws would.
-        """
-        start = np.random.default_rng((self._seed, step)).random()
-        u = (start + index * GOLDEN_RATIO) % 1.0
-        if np.random.default_rng((self._seed, step, index, 1)).integers(2):
-            return float(1 + int(u * self._num_qualities))
-        return 1.0 + u * (self._num_qualities - 1)
-
-    def batch(self, step, size):
-        """Returns the batch of step `step`.
-
-        Returns:
-            (crops uint8 [size, patch, patch, 3], qualities float32 [size], 0 for a fixed rate).
-        """
-        crops = np.stack([self.crop(step, i) for i in range(size)])
-        qualities = np.zeros(size, np.float32)
-        if self._num_qualities:
-            qualities[:] = [self.quality(step, i) for i in range(size)]
-        return crops, qualities
-
     def dataset(self, first_step, num_steps, size):
         """Returns a tf.data.Dataset of the batches of steps first_step .. num_steps - 1."""
 
         def load(step):
-            crops, qualities = tf.numpy_function(
+            batch, qualities = tf.numpy_function(
                 lambda s: self.batch(int(s), size), [step], (tf.uint8, tf.float32)
             )
-            crops.set_shape((size, self._patch, self._patch, 3))
+            batch.set_shape((size, self._patch, self._patch, 3))
             qualities.set_shape((size,))
-            return crops, qualities
+            return batch, qualities
 
         return tf.data.Dataset.range(first_step, num_steps).map(load).prefetch(4)
 
 
 def centre_crops(pictures, size):
     """Returns the centres of those pictures that are large enough, uint8 [count, size, size, 3]."""
-    crops = []
+    centres = []
     for i, (height, width) in enumerate(pictures.shapes):
         if min(height, width) >= size:
             top, left = (height - size) // 2, (width - size) // 2
-            crops.append(pictures[i][top : top + size, left : left + size])
-    return np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+            centres.append(pictures[i][top : top + size, left : left + size])
+    return np.stack(centres) if centres else np.zeros((0, size, size, 3), np.uint8)
