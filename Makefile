@@ -31,7 +31,7 @@ $(VENV)/.demo: setup.py | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: setup.py | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet -e '.[test,experiments]'
+	$(RUN) -m pip install --quiet -e '.[test,experiments,onnx,serve,beam]'
 	@touch $@ $(VENV)/.demo
 
 clean:

@@ -16,7 +16,7 @@ setup(
     long_description=README,
     long_description_content_type="text/markdown",
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
-    package_data={"gllmm_tf": ["models/*.npz", "coding/*.npz"]},
+    package_data={"gllmm_tf": ["models/*.npz", "coding/*.npz", "serve/page.html"]},
     python_requires=">=3.9,<3.12",  # tensorflow-compression 2.14 has wheels for 3.9 to 3.11
     install_requires=[
         "tensorflow>=2.14.1,<2.15",  # the networks; tensorflow-compression 2.14 needs exactly this
@@ -32,11 +32,28 @@ setup(
             "scipy>=1.9",  # PCHIP for BD-rates, distributions of the originals' loop
             "matplotlib>=3.5",  # plots
         ],
+        "codecs": [
+            "imagecodecs>=2023.1.23",  # JPEG XL in experiments/rate_distortion.py
+            "pillow-heif>=0.13",  # HEIF there; imagecodecs' wheels come without it
+        ],
         "originals": [
             "range-coder>=1.1",  # the coder of the released code, for experiments/entropy_speed.py
         ],
+        "onnx": [
+            "onnx>=1.15,<1.19",  # writes ONNX files; 1.19 needs a newer ml_dtypes than TensorFlow 2.14
+            "onnxruntime>=1.16",  # checks them against the layers
+        ],
+        "serve": [
+            "starlette>=0.49,<2",  # HTTP endpoints; 0.49 is the last for Python 3.9
+            "uvicorn>=0.39,<1",  # the server that runs them
+            "prometheus-client>=0.20,<1",  # /metrics
+        ],
+        "beam": [
+            "apache-beam>=2.69,<3",  # many machines; 2.69 is the last for Python 3.9
+        ],
         "test": [
             "pytest>=7",
+            "httpx>=0.24,<1",  # Starlette's test client
             "scipy>=1.9",  # closed forms as oracles
             "ruff>=0.5,<1",  # formatter and linter of the whole tree
         ],

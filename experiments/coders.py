@@ -1,14 +1,20 @@
 """The codecs that the experiments compare: picture to the bytes of a file, and back.
 
-Codecs, each configured for the best PSNR per bit that it offers at ordinary speed:
+Codecs, each configured for the best PSNR per bit that it offers at ordinary speed, but for
+jpeg2000-pillow:
 
-    jpeg      Pillow, 4:2:0, optimised Huffman tables, baseline (not progressive); setting: quality
-    jpeg2000  Pillow (OpenJPEG), 9/7 wavelet and colour transform; setting: compression ratio
-    webp      Pillow, method 6; setting: quality
-    avif      Pillow (libaom), 4:4:4, speed 4, tuned for PSNR; setting: quality
-    jpegxl    imagecodecs (libjxl), effort 7; setting: Butteraugli distance
-    ours      gllmm_tf.Codec; setting: quality, or the model's name where the rate is fixed,
-              followed by "@" and the identity of the model
+    jpeg             Pillow, 4:2:0, optimised Huffman tables, baseline; setting: quality
+    jpeg2000         Pillow (OpenJPEG), 9/7 wavelet and colour transform; setting: compression ratio
+    jpeg2000-pillow  Pillow's defaults: reversible 5/3 wavelet, no colour transform; setting:
+                     compression ratio
+    webp             Pillow, method 6; setting: quality
+    avif             Pillow (libaom), 4:4:4, speed 4, tuned for PSNR; setting: quality
+    jpegxl           imagecodecs (libjxl), effort 7; setting: Butteraugli distance. It serves the
+                     eye, not PSNR, and has no mode that does
+    heif             pillow-heif (x265), 4:4:4; setting: quality. imagecodecs would do as well where
+                     it was built with HEIF, which its wheels are not
+    ours             gllmm_tf.Codec; setting: quality, or the model's name where the rate is fixed,
+                     followed by "@" and the identity of the model
 """
 
 from __future__ import annotations
@@ -48,6 +54,8 @@ class Coder:
 
 # Conventional codecs --------------------------------------------------------------------------
 
+JPEG2000_RATIOS = "400 240 160 120 80 60 40 30 20 15 10"  # 24 bits per pixel over the rate
+
 
 def _pillow_coder(
     name: str, pillow_format: str, settings: str, options: Callable[[str], dict]
@@ -82,20 +90,27 @@ def jpeg_coder() -> Coder:
 
 
 def jpeg2000_coder() -> Coder:
-    """Returns JPEG 2000 at a compression ratio, as its published curve was measured.
-
-    Pillow's defaults (reversible 5/3 wavelet, no colour transform) lose about 4 dB against these.
-    """
+    """Returns JPEG 2000 at a compression ratio, as its published curve was measured."""
     return _pillow_coder(
         "jpeg2000",
         "JPEG2000",
-        "400 240 160 120 80 60 40 30 20 15 10",
+        JPEG2000_RATIOS,
         lambda setting: {
             "quality_mode": "rates",
             "quality_layers": [float(setting)],
             "irreversible": True,
             "mct": 1,
         },
+    )
+
+
+def jpeg2000_pillow_coder() -> Coder:
+    """Returns JPEG 2000 at a compression ratio with Pillow's defaults for everything else."""
+    return _pillow_coder(
+        "jpeg2000-pillow",
+        "JPEG2000",
+        JPEG2000_RATIOS,
+        lambda setting: {"quality_mode": "rates", "quality_layers": [float(setting)]},
     )
 
 
@@ -133,13 +148,30 @@ def jpegxl_coder() -> Coder:
         import imagecodecs
     except ImportError:
         raise ExperimentError("JPEG XL needs imagecodecs: pip install imagecodecs") from None
+    if not imagecodecs.JPEGXL.available:
+        raise ExperimentError("This imagecodecs has no JPEG XL: pip install -U imagecodecs")
     return Coder(
         "jpegxl",
-        ("15", "12", "9", "7", "5", "4", "3", "2", "1.5", "1", "0.5"),
+        ("25", "18", "13", "9", "7", "5", "4", "3", "2", "1.5", "1"),
         lambda image, setting: bytes(
             imagecodecs.jpegxl_encode(image, distance=float(setting), effort=7)
         ),
         lambda data, setting: np.asarray(imagecodecs.jpegxl_decode(data)),
+    )
+
+
+def heif_coder() -> Coder:
+    """Returns HEIF (HEVC intra by x265), 4:4:4."""
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ExperimentError("HEIF needs pillow-heif: pip install pillow-heif") from None
+    pillow_heif.register_heif_opener()
+    return _pillow_coder(
+        "heif",
+        "HEIF",
+        "5 10 15 20 25 30 35 40 45 50",
+        lambda setting: {"quality": int(setting), "chroma": 444},
     )
 
 
@@ -152,7 +184,7 @@ def learned_coder(label: str, models: Sequence[str | None]) -> Coder:
     Args:
         label: name of the curve.
         models: names or paths for `Codec.load`; None is the shipped default. One model of variable
-            rate gives a point per quality, several models of fixed rate a point each.
+            rate gives a point per half quality, several models of fixed rate a point each.
 
     Raises:
         ExperimentError: for a mixture of the two.
@@ -167,8 +199,8 @@ def learned_coder(label: str, models: Sequence[str | None]) -> Coder:
             "each with its own --label."
         )
     by_key = {}  # what stands before the "@" of a setting -> codec
-    if variable[0]:
-        settings = [str(quality) for quality in range(1, codecs[0].num_qualities + 1)]
+    if variable[0]:  # 1, 1.5, 2, .., the highest
+        settings = [f"{half / 2:g}" for half in range(2, 2 * codecs[0].num_qualities + 1)]
     else:
         settings = [_model_name(model) for model in models]
         by_key = dict(zip(settings, codecs))
@@ -200,7 +232,9 @@ def _model_name(model: str | None) -> str:
 CONVENTIONAL = {
     "jpeg": jpeg_coder,
     "jpeg2000": jpeg2000_coder,
+    "jpeg2000-pillow": jpeg2000_pillow_coder,
     "webp": webp_coder,
     "avif": avif_coder,
     "jpegxl": jpegxl_coder,
+    "heif": heif_coder,
 }

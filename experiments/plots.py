@@ -132,12 +132,16 @@ def _place_labels(axes, labels: list[tuple], max_bpp: float, spacing: float) -> 
 
 def save(figure, path: str) -> list[str]:
     """Writes a figure as PNG and SVG and returns the two paths."""
-    paths = [path + suffix for suffix in (".png", ".svg")]
     matplotlib.rcParams["svg.hashsalt"] = "gllmm_tf"  # the same data gives the same file
-    figure.savefig(paths[0], dpi=150)
-    figure.savefig(paths[1], metadata={"Date": None})
+    figure.savefig(path + ".svg", metadata={"Date": None})
+    return [save_png(figure, path), path + ".svg"]
+
+
+def save_png(figure, path: str, dpi: int = 150) -> str:
+    """Writes a figure as PNG and returns its path; for figures that are large as SVG."""
+    figure.savefig(path + ".png", dpi=dpi)
     pyplot.close(figure)
-    return paths
+    return path + ".png"
 
 
 def define_flags() -> None:

@@ -45,9 +45,11 @@ TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "report_temp
 LADDERS = {  # settings that the search for an equal size tries, smallest file first
     "jpeg": [str(quality) for quality in range(1, 101)],
     "jpeg2000": [f"{ratio:.1f}" for ratio in np.geomspace(1000, 3, 200)],
+    "jpeg2000-pillow": [f"{ratio:.1f}" for ratio in np.geomspace(1000, 3, 200)],
     "webp": [str(quality) for quality in range(101)],
     "avif": [str(quality) for quality in range(101)],
     "jpegxl": [f"{distance:.2f}" for distance in np.geomspace(25, 0.2, 100)],
+    "heif": [str(quality) for quality in range(101)],
 }
 LOOK_AHEAD = 3  # sizes are not quite monotone: settings tried beyond the first that is too large
 
@@ -146,7 +148,8 @@ def ours_at(model: str | None, qualities: Sequence[str]) -> Coder:
         qualities = [f"{float(quality):g}" for quality in qualities]
     except ValueError:
         raise ExperimentError(f"--quality takes numbers, got {','.join(qualities)}.") from None
-    qualities = qualities or [f"{min(DEFAULT_QUALITY, len(coder.settings)):g}"]
+    highest = float(coder.settings[-1].split("@")[0])
+    qualities = qualities or [f"{min(DEFAULT_QUALITY, highest):g}"]
     return dataclasses.replace(coder, settings=tuple(f"{q}@{identity}" for q in qualities))
 
 

@@ -23,10 +23,13 @@ in dB, -10 log10(1 - MS-SSIM):
     0.03     0.646   35.96     0.679   35.63
     0.045    0.792   37.06     0.829   36.65
 
-The curves name no lambdas. Those of Cheng et al. have a point for each; the slopes of the GLLMM
-curve tell which of its eight points belong to these six (two more, at 0.566 and 0.906 bpp, fit
-0.023 and 0.06). Its MS-SSIM curve (four points from 0.074 bpp, 11.95 dB to 0.597 bpp, 21.12 dB)
-fits no published lambdas; gllmm-ms-ssim takes those of Cheng et al. and should lie on that curve.
+Where the lambdas are from. The six for MSE are those of both papers' systems; 0.0016 and 0.0075 with
+N = 128 and 0.03 with N = 256 are GLLMM's released checkpoints. Each has a point on Cheng et al.'s
+published curve; the slopes of the GLLMM curve tell which of its eight points belong to these six (two
+more, at 0.566 and 0.906 bpp, fit 0.023 and 0.06). The four for MS-SSIM are Cheng et al.'s, from 3 to
+120. GLLMM's we did not find stated (its README has none), and its MS-SSIM curve (four points from
+0.074 bpp, 11.95 dB to 0.597 bpp, 21.12 dB) does not fit Cheng et al.'s: gllmm-ms-ssim takes theirs as
+a choice of ours, and should lie on that curve between or beside its points.
 """
 
 ADAM = dict(

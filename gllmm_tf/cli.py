@@ -1,4 +1,4 @@
-"""The command line `gllmm`: compress, decompress, info, evaluate, models.
+"""The command line `gllmm`: compress, decompress, info, evaluate, models, export.
 
 Flags in, library calls, files and tables out; all the work is done by `gllmm_tf.codec`,
 `gllmm_tf.image_io` and `gllmm_tf.coding.container`.
@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import csv
+import functools
 import glob
 import io
 import math
 import os
 import statistics
 import sys
+import threading
 import time
 import warnings
 
@@ -32,6 +35,8 @@ from gllmm_tf.errors import GllmmError
 PROGRAM = "gllmm"
 EXTENSION = ".gllmm"
 _ANY_SIZE = 1 << 60  # For `info`, which decodes nothing.
+_WORKERS = 3  # Pictures under way at once: on two cores one reads or writes while two compute.
+_PIXELS_AT_ONCE = 1 << 24  # Together; a larger picture is worked on alone.
 
 Job = collections.namedtuple("Job", "source target")
 
@@ -85,7 +90,7 @@ def parse_args(argv) -> argparse.Namespace:
     )
     _add_files(command, "OUT is IN.gllmm by default")
     _add_model(command)
-    _add_max_pixels(command)
+    _add_limits(command)
     command.add_argument("--verbose", action="store_true", help="print bpp, PSNR, MS-SSIM, times")
 
     command = commands.add_parser(
@@ -99,7 +104,13 @@ def parse_args(argv) -> argparse.Namespace:
         "--model",
         help="name or path of the model; by default the shipped one the file was made with",
     )
-    _add_max_pixels(command)
+    command.add_argument(
+        "--crop",
+        type=_region,
+        metavar="X,Y,W,H",
+        help="write only W x H pixels of the picture, from column X and row Y on (both from 0)",
+    )
+    _add_limits(command)
     command.add_argument("--verbose", action="store_true", help="print bpp and times")
 
     command = commands.add_parser(
@@ -118,10 +129,32 @@ def parse_args(argv) -> argparse.Namespace:
     )
     command.add_argument("inputs", nargs="+", metavar="IN", help="picture or quoted pattern")
     _add_model(command)
-    _add_max_pixels(command)
+    _add_limits(command)
     command.add_argument("--csv", metavar="FILE", help="write the table to FILE as well")
 
     commands.add_parser("models", help="models that ship with the package")
+
+    command = commands.add_parser(
+        "export",
+        help="a model for programs without gllmm_tf",
+        description="Writes a model as a TensorFlow SavedModel that codes and decodes .gllmm files, "
+        "or its transforms as ONNX files (docs/export.md).",
+    )
+    command.add_argument("folder", metavar="DIR", help="folder to write, new or empty")
+    command.add_argument("--model", help="name of a shipped model (see models) or path of one")
+    command.add_argument(
+        "--format",
+        choices=("saved_model", "onnx"),
+        default="saved_model",
+        help="saved_model (default): the whole codec; onnx: g_a and g_s alone",
+    )
+    command.add_argument(
+        "--max_pixels",
+        type=_positive_int,
+        metavar="N",
+        help="a SavedModel's decompress refuses files with more pixels (default 16777216: it has no "
+        "tiles)",
+    )
     return parser.parse_args(argv[1:])
 
 
@@ -142,7 +175,7 @@ def _add_model(parser) -> None:
     )
 
 
-def _add_max_pixels(parser) -> None:
+def _add_limits(parser) -> None:
     parser.add_argument(
         "--max_pixels",
         type=_positive_int,
@@ -150,6 +183,24 @@ def _add_max_pixels(parser) -> None:
         default=container.MAX_PIXELS,
         help="refuse pictures with more pixels (default %(default)s)",
     )
+    parser.add_argument(
+        "--tile",
+        type=_positive_int,
+        metavar="N",
+        help="pixels of a tile along a picture's longer side; by default what --memory allows",
+    )
+    parser.add_argument(
+        "--memory",
+        type=_positive_int,
+        metavar="MB",
+        help="megabytes that the transforms may take for a tile (default 1000); a picture that "
+        "fits is one tile",
+    )
+
+
+def _region(text: str) -> tuple[int, ...]:
+    x, y, width, height = map(int, text.split(","))  # A ValueError is argparse's to report.
+    return x, y, width, height
 
 
 def _positive_int(text: str) -> int:
@@ -165,25 +216,35 @@ def _positive_int(text: str) -> int:
 def _compress(args) -> int:
     _check_quality(args.quality)
     jobs = _plan(args, EXTENSION, image_io.PICTURE_EXTENSIONS)
-    codecs = _Codecs(args.model, args.quality)
+    codecs = _Codecs(args, args.quality)
+    progress = _progress(jobs)
+    room = _Room(_PIXELS_AT_ONCE)
     totals = collections.Counter()
 
     def compress(job):
         image_io.check_target(job.target, job.source)
         picture = image_io.read_image(job.source, args.max_pixels)
         codec = codecs.chosen()
-        encoded = codec.encode(picture.pixels, args.quality, picture.metadata)
-        image_io.write_bytes_atomic(job.target, encoded.data)
-        if picture.note:
-            _complain(f"{job.source}: note: {picture.note}")
-        if args.verbose:
-            shape = picture.pixels.shape[:2]
-            x_hat = codec.reconstruct(encoded.latents, shape, args.quality)
-            _say(_compression_report(job, picture.pixels, x_hat, encoded))
         height, width = picture.pixels.shape[:2]
-        totals.update(bytes=len(encoded.data), pixels=width * height)
+        with room.take(width * height):
+            encoded = codec.encode(picture.pixels, args.quality, picture.metadata, progress)
+            image_io.write_bytes_atomic(job.target, encoded.data)
+            report = ""
+            if args.verbose:
+                x_hat = codec.reconstruct(encoded.latents, (height, width), args.quality)
+                report = _compression_report(job, picture.pixels, x_hat, encoded)
+        size, note = len(encoded.data), picture.note
 
-    done = _each(jobs, compress)
+        def tell():
+            if note:
+                _complain(f"{job.source}: note: {note}")
+            if report:
+                _say(report)
+            totals.update(bytes=size, pixels=width * height)
+
+        return tell
+
+    done = _each(jobs, compress, workers=_WORKERS)
     if len(jobs) > 1:
         rate = (
             f": {totals['bytes']} bytes, {_bpp(totals['bytes'], totals['pixels']):.4f} bpp"
@@ -196,23 +257,34 @@ def _compress(args) -> int:
 
 def _decompress(args) -> int:
     jobs = _plan(args, ".png", (EXTENSION,))
-    codecs = _Codecs(args.model)
+    codecs = _Codecs(args)
+    progress = _progress(jobs)
+    room = _Room(_PIXELS_AT_ONCE)
 
     def decompress(job):
         image_io.check_target(job.target, job.source)
         image_io.format_of(job.target)
         data, contents = _read_gllmm(job.source, args.max_pixels)
         codec = codecs.chosen() if args.model else codecs.with_identity(contents.model_id)
-        decoded = codec.decode(data, max_pixels=args.max_pixels)
-        image_io.write_image(job.target, decoded.image, decoded.metadata)
-        if args.verbose:
-            bpp = _bpp(len(data), contents.width * contents.height)
-            _say(
-                f"{_one_line(job.source)}: {contents.width} x {contents.height}, "
-                f"{len(data)} bytes, {bpp:.4f} bpp\n  {_stages(decoded.seconds)}"
-            )
+        width, height = contents.width, contents.height
+        with room.take(width * height):
+            decoded = codec.decode(data, args.max_pixels, args.crop, progress)
+            metadata = decoded.metadata
+            if args.crop:
+                metadata = image_io.crop_metadata(metadata, (width, height), args.crop)
+            image_io.write_image(job.target, decoded.image, metadata)
+        size, seconds = len(data), decoded.seconds
 
-    done = _each(jobs, decompress)
+        def tell():
+            if args.verbose:
+                _say(
+                    f"{_one_line(job.source)}: {width} x {height}, {size} bytes, "
+                    f"{_bpp(size, width * height):.4f} bpp\n  {_stages(seconds)}"
+                )
+
+        return tell
+
+    done = _each(jobs, decompress, workers=_WORKERS)
     if len(jobs) > 1:
         _say(f"decompressed {done} of {len(jobs)} files")
     return 0 if done == len(jobs) else 1
@@ -223,7 +295,7 @@ def _info(args) -> int:
 
     def info(job):
         data, contents = _read_gllmm(job.source, _ANY_SIZE)
-        _say(_info_report(job.source, data, contents))
+        return lambda: _say(_info_report(job.source, data, contents))
 
     return 0 if _each(jobs, info, progress=False) == len(jobs) else 1
 
@@ -236,17 +308,21 @@ def _evaluate(args) -> int:
             image_io.check_target(args.csv, source)
         except (GllmmError, OSError) as error:
             raise _Abort(_failure(args.csv, error)) from error
-    codecs = _Codecs(args.model, args.quality)
+    codecs = _Codecs(args, args.quality)
     rows = []
     width = max(4, *(len(os.path.basename(job.source)) for job in jobs))
 
     def evaluate(job):
         picture = image_io.read_image(job.source, args.max_pixels)
         row = _evaluate_picture(codecs.chosen(), job.source, picture, args)
-        if not rows:
-            _say(_table_line(_Row._fields, width))
-        rows.append(row)
-        _say(_table_row(row, width))
+
+        def tell():
+            if not rows:
+                _say(_table_line(_Row._fields, width))
+            rows.append(row)
+            _say(_table_row(row, width))
+
+        return tell
 
     done = _each(jobs, evaluate, progress=False)
     if done > 1:
@@ -271,12 +347,39 @@ def _models(args) -> int:
     return 0
 
 
+def _export(args) -> int:
+    if args.format == "onnx" and args.max_pixels is not None:
+        raise _Abort("--max_pixels: ONNX files have no limit; leave it away")
+    try:
+        stored = zoo.read_model(args.model)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        if args.format == "onnx":
+            from gllmm_tf import onnx_export
+
+            for file, difference in onnx_export.save(stored, args.folder).items():
+                _say(f"{file}: differs from the layers by {difference:.1e} of the largest value")
+        else:
+            from gllmm_tf import export
+
+            export.save(stored, args.folder, args.max_pixels or export.MAX_PIXELS)
+    except (GllmmError, OSError) as error:
+        raise _Abort(_failure(None, error)) from error
+    _say(f"{args.folder}: model {stored.identity.hex()}, {_folder_size(args.folder)} bytes")
+    return 0
+
+
+def _folder_size(folder) -> int:
+    files = (os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
+    return sum(map(os.path.getsize, files))
+
+
 _COMMANDS = {
     "compress": _compress,
     "decompress": _decompress,
     "info": _info,
     "evaluate": _evaluate,
     "models": _models,
+    "export": _export,
 }
 
 
@@ -339,9 +442,12 @@ def _read_gllmm(path, max_pixels: int):
 class _Codecs:
     """Loads codecs when they are first needed, since TensorFlow takes seconds, and once."""
 
-    def __init__(self, model: str | None, quality: float | None = None):
-        self._model, self._quality = model, quality
+    def __init__(self, args, quality: float | None = None):
+        self._model, self._quality = args.model, quality
+        settings = {"tile": args.tile, "memory": args.memory}
+        self._settings = {name: value for name, value in settings.items() if value is not None}
         self._loaded = {}
+        self._lock = threading.RLock()
 
     def chosen(self):
         """Returns the codec of --model or the default; a fault there ends the whole run."""
@@ -354,22 +460,24 @@ class _Codecs:
 
     def with_identity(self, identity: bytes):
         """Returns the codec of the shipped model that wrote a file."""
-        if identity not in self._loaded:
-            self._loaded[identity] = self._load(zoo.find_model(identity))
-        return self._loaded[identity]
+        with self._lock:
+            if identity not in self._loaded:
+                self._loaded[identity] = self._load(zoo.find_model(identity))
+            return self._loaded[identity]
 
     def _load(self, model):
-        if model not in self._loaded:
-            self._loaded[model] = _load_codec(model)
-        return self._loaded[model]
+        with self._lock:
+            if model not in self._loaded:
+                self._loaded[model] = _load_codec(model, **self._settings)
+            return self._loaded[model]
 
 
-def _load_codec(model):
+def _load_codec(model, **settings):
     stored = zoo.read_model(model)  # What is wrong with it should not wait for TensorFlow.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # No start-up messages of TensorFlow.
     from gllmm_tf.codec import Codec
 
-    return Codec(stored)
+    return Codec(stored, **settings)
 
 
 def _check_quality(quality: float | None, codec=None) -> None:
@@ -389,19 +497,30 @@ def _check_quality(quality: float | None, codec=None) -> None:
 # ---------------------------------------------------------------------------- running, reporting
 
 
-def _each(jobs, action, progress: bool = True) -> int:
-    """Runs `action` on every job, reports failures, and returns how many succeeded."""
+def _each(jobs, action, progress: bool = True, workers: int = 1) -> int:
+    """Runs `action` on every job, reports failures, and returns how many succeeded.
+
+    `action` returns a function that reports success. Jobs are done by `workers` threads, reports come
+    from this one, in the order of the jobs.
+    """
     from tqdm import tqdm
 
     done = 0
     made_from = {}
+    for job in jobs:
+        made_from.setdefault(job.target, job.source)
+
+    def checked(job):
+        first = made_from[job.target]
+        if job.target and first != job.source:
+            raise GllmmError(f"would overwrite {job.target}, made from {first}")
+        return action(job)
+
     hidden = True if not progress or len(jobs) < 2 else None  # None: hidden unless on a terminal.
-    for job in tqdm(jobs, disable=hidden, unit="file", leave=False):
+    outcomes = _in_order(jobs, checked, min(workers, len(jobs)))
+    for job, outcome in tqdm(outcomes, total=len(jobs), disable=hidden, unit="file", leave=False):
         try:
-            first = made_from.setdefault(job.target or job.source, job.source)
-            if job.target and first != job.source:
-                raise GllmmError(f"would overwrite {job.target}, made from {first}")
-            action(job)
+            outcome()()
             done += 1
         except BrokenPipeError:
             raise
@@ -411,6 +530,58 @@ def _each(jobs, action, progress: bool = True) -> int:
                 raise
             _complain(line)
     return done
+
+
+def _in_order(jobs, action, workers: int):
+    """Yields (job, function that returns what action(job) returned or raises what it raised).
+
+    With more than one worker, a thread each, as many jobs are begun ahead of the one that is yielded.
+    """
+    if workers == 1:
+        for job in jobs:
+            yield job, functools.partial(action, job)
+        return
+    begun = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        try:
+            for job in jobs:
+                begun.append((job, pool.submit(action, job).result))
+                if len(begun) > workers:
+                    yield begun.popleft()
+            while begun:
+                yield begun.popleft()
+        finally:  # An interrupt or a fault: what has begun is finished, nothing more is started.
+            pool.shutdown(cancel_futures=True)
+
+
+class _Room:
+    """Room for so many pixels at once; what is larger than the room waits until it is empty."""
+
+    def __init__(self, pixels: int):
+        self._free = self._size = pixels
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def take(self, pixels: int):
+        pixels = min(pixels, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+def _progress(jobs):
+    """What makes a bar over a large picture's tiles; None beside the bar over several files."""
+    if len(jobs) > 1:
+        return None
+    from tqdm import tqdm
+
+    return functools.partial(tqdm, disable=None, unit="tile", leave=False)
 
 
 def _failure(path, error: BaseException) -> str | None:

@@ -8,9 +8,14 @@ container --> z stream --> z_hat --> phi --> diagonal coder <-- y stream
 ```
 
 The symbols are exact on every machine; the pixels are float32 results, rounded to 8 bits.
+
+Large pictures go through the transforms in tiles (`gllmm_tf/tiling.py`), which takes bounded memory.
+An encoder that worked in tiles may round a latent that lies on a tie otherwise than one that did not;
+either file decodes to its encoder's symbols, with and without tiles.
 """
 
 import collections
+import contextlib
 import functools
 import time
 
@@ -20,16 +25,22 @@ import tensorflow_compression as tfc
 
 from gllmm_tf.coding import container, symbols, wavefront
 from gllmm_tf.coding.fixed_point import QUALITY_STEPS, FixedPointNetworks
-from gllmm_tf.coding.integer_mixture import IntegerMixture
-from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE
+from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
 from gllmm_tf.errors import FormatError, ImageError, ModelError
 from gllmm_tf.model import Gains
+from gllmm_tf.tiling import Span, TiledTransform
 from gllmm_tf.transforms import AnalysisTransform, HyperAnalysisTransform, SynthesisTransform
 from gllmm_tf.zoo import read_model
 
 DEFAULT_QUALITY = 4.0
+DEFAULT_MEMORY = 1000  # MB that the transforms may take for a tile
 # The coder takes |y - centre| below 2^29; trained latents stay below a few hundred.
 MAX_LATENT = 2.0**24
+
+INFORMATION_POSITIONS = 256  # of y at once, where information is summed
+
+_MEGABYTE = 1 << 20
+_BYTE = np.float32(1 / 255)
 
 _F64 = tf.float64
 _INDEX = tf.TensorSpec([], tf.int32)  # a quality index
@@ -37,18 +48,25 @@ _INDEX = tf.TensorSpec([], tf.int32)  # a quality index
 Encoded = collections.namedtuple("Encoded", "data seconds latents")
 Encoded.__doc__ = """One coded picture.
 
-data: bytes of the file. seconds: {stage: seconds}. latents: (y_hat, z_hat), float64 integers.
+data: bytes of the file. seconds: {stage: seconds}. latents: (y_hat, z_hat), float32 integers.
 """
 Decoded = collections.namedtuple("Decoded", "image metadata quality seconds latents")
 Decoded.__doc__ = """One decoded picture.
 
-image: uint8 [H, W, 3]. metadata: {tag: bytes} of the container. quality: float or None.
-seconds: {stage: seconds}. latents: (y_hat, z_hat), float64 integers.
+image: uint8 [H, W, 3]. metadata: {tag: bytes} of the container, of the whole picture. quality: float
+or None. seconds: {stage: seconds}. latents: (y_hat, z_hat), float32 integers.
 """
 
 
 class Codec:
     """A loaded model. Reading from several threads is safe; nothing changes after loading.
+
+    Args:
+        model_file: `ModelFile`.
+        tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
+            chooses the length by `memory`. A tile is as wide as the picture's shorter side.
+        memory: Megabytes that g_a and g_s may take for a tile, about, beside TensorFlow, the picture
+            and its latents. A picture that fits is one tile.
 
     Attributes:
         config: `ModelConfig`.
@@ -56,8 +74,10 @@ class Codec:
         identity: 8 bytes that stand in every file this model writes.
     """
 
-    def __init__(self, model_file):
+    def __init__(self, model_file, tile=0, memory=DEFAULT_MEMORY):
         self._file = model_file
+        self._tile = tile
+        self._memory = memory * _MEGABYTE
         self.config = model_file.config
         self.info = model_file.info
         self.identity = model_file.identity
@@ -81,9 +101,12 @@ class Codec:
         self._information = _graph(self._information_bits, latent, latent, _INDEX)
 
     @classmethod
-    def load(cls, name_or_path=None):
-        """The default model, a shipped model by name, or a model file or training run by path."""
-        return cls(read_model(name_or_path))
+    def load(cls, name_or_path=None, **settings):
+        """The default model, a shipped model by name, or a model file or training run by path.
+
+        `settings` are `tile` and `memory`.
+        """
+        return cls(read_model(name_or_path), **settings)
 
     @property
     def num_qualities(self):
@@ -94,21 +117,23 @@ class Codec:
         """uint8 [H, W, 3] to the bytes of a file. quality: 1..Q in sixteenths, None for the default."""
         return self.encode(image, quality).data
 
-    def decompress(self, data, max_pixels=container.MAX_PIXELS):
-        """Bytes of a file to uint8 [H, W, 3].
+    def decompress(self, data, max_pixels=container.MAX_PIXELS, crop=None):
+        """Bytes of a file to uint8 [H, W, 3], or to the region `crop` of it: (x, y, width, height).
 
         Raises:
-            FormatError: damaged, foreign or too large. ModelError: another model's file.
+            FormatError: damaged, foreign or too large. ModelError: another model's file. ImageError:
+            the region is not inside the picture.
         """
-        return self.decode(data, max_pixels).image
+        return self.decode(data, max_pixels, crop).image
 
-    def encode(self, image, quality=None, metadata=None):
+    def encode(self, image, quality=None, metadata=None, progress=None):
         """Like `compress`, with everything known on the way.
 
         Args:
             image: uint8 [H, W, 3], any size from 1 x 1.
             quality: 1..Q for a variable-rate model (rounded to a sixteenth), else None.
             metadata: {tag: bytes} for the container.
+            progress: Makes a progress bar for several tiles, as `tqdm(total=, desc=)` does.
 
         Returns:
             `Encoded`.
@@ -117,14 +142,10 @@ class Codec:
         index = self._quality_index(quality)
         clock = _Clock()
         height, width = image.shape[:2]
-        y, z = (t.numpy() for t in self._analyse(_pad(image), index))
-        if not (np.all(np.abs(y) < MAX_LATENT) and np.all(np.abs(z) < MAX_LATENT)):
-            raise ModelError(
-                "the model's latents are not finite for this picture; use another model"
-            )
-        y_hat, z_hat = np.round(y).astype(np.float64), np.round(z).astype(np.float64)
+        y_hat, z_hat = self._analyse(image, index, progress)
         clock.lap("analysis")
-        z_string, y_string = (s.numpy() for s in self._encode(y_hat, z_hat, index))
+        exact = (tf.constant(latent, _F64) for latent in (y_hat, z_hat))
+        z_string, y_string = (s.numpy() for s in self._encode(*exact, index))
         clock.lap("entropy coding")
         data = container.pack(
             container.Container(
@@ -140,8 +161,11 @@ class Codec:
         clock.lap("container")
         return Encoded(data, clock.seconds, (y_hat, z_hat))
 
-    def decode(self, data, max_pixels=container.MAX_PIXELS):
-        """Like `decompress`, with everything known on the way. Returns `Decoded`."""
+    def decode(self, data, max_pixels=container.MAX_PIXELS, crop=None, progress=None):
+        """Like `decompress`, with everything known on the way. Returns `Decoded`.
+
+        progress: Makes a progress bar for several tiles, as `tqdm(total=, desc=)` does.
+        """
         clock = _Clock()
         parts = container.unpack(data, max_pixels)
         if parts.model_id != self.identity:
@@ -154,6 +178,7 @@ class Codec:
             raise FormatError(
                 f"quality index {index} is beyond the model's range; make the file again"
             )
+        region = _check_crop(crop, parts.width, parts.height)
         padded = [-(-size // IMAGE_MULTIPLE) for size in (parts.height, parts.width)]
         clock.lap("container")
         try:
@@ -166,13 +191,12 @@ class Codec:
             raise FormatError(
                 "the streams are damaged although the checksum fits; make the file again"
             )
+        y_hat, z_hat = (tf.cast(latent, tf.float32).numpy() for latent in (y_hat, z_hat))
         clock.lap("entropy decoding")
-        image = self._synthesise(y_hat, index).numpy()[: parts.height, : parts.width]
+        image = self._synthesise(y_hat, index, (parts.height, parts.width), region, progress)
         clock.lap("synthesis")
         quality = 1 + index / QUALITY_STEPS if self.num_qualities else None
-        return Decoded(
-            image, parts.metadata, quality, clock.seconds, (y_hat.numpy(), z_hat.numpy())
-        )
+        return Decoded(image, parts.metadata, quality, clock.seconds, (y_hat, z_hat))
 
     def information_bits(self, latents, quality=None):
         """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
@@ -180,9 +204,7 @@ class Codec:
 
     def reconstruct(self, latents, shape, quality=None):
         """The picture that a decoder will show for `Encoded.latents`; shape: (height, width)."""
-        y_hat, _ = latents
-        image = self._synthesise(y_hat, self._quality_index(quality)).numpy()
-        return image[: shape[0], : shape[1]]
+        return self._synthesise(latents[0], self._quality_index(quality), shape)
 
     def _quality_index(self, quality):
         if self.num_qualities is None:
@@ -198,45 +220,110 @@ class Codec:
     # their graphs are traced: weights assigned inside a trace would not be there outside.
 
     @functools.cached_property
-    def _analyse(self):
-        n, stages = self.config.num_filters, self.config.stages
-        g_a, h_a = AnalysisTransform(n, stages), HyperAnalysisTransform(n)
-        h_a(g_a(tf.zeros([1, IMAGE_MULTIPLE, IMAGE_MULTIPLE, 3])))
+    def _analysis(self):
+        """g_a and h_a."""
+        n, stages, widths = self.config.num_filters, self.config.stages, self.config.trunk_widths
+        g_a, h_a = AnalysisTransform(n, stages, widths), HyperAnalysisTransform(n)
+        tiled = (
+            TiledTransform(g_a.path, tf.zeros([1, LATENT_STRIDE, LATENT_STRIDE, 3])),
+            TiledTransform(h_a.path, tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, n])),
+        )
         self._file.assign("g_a", g_a)
         self._file.assign("h_a", h_a)
-        gain_vectors = self._gain_vectors()
-
-        def analyse(x, index):
-            gain_y, _, gain_z = gain_vectors(index)
-            y = g_a(x / 255.0) * gain_y
-            z = h_a(y) * gain_z
-            return y[0], z[0]
-
-        return _graph(analyse, tf.TensorSpec([1, None, None, 3], tf.float32), _INDEX)
+        return tiled
 
     @functools.cached_property
-    def _synthesise(self):
+    def _synthesis(self):
+        """g_s."""
         n = self.config.num_filters
-        g_s = SynthesisTransform(n, self.config.stages)
-        g_s(tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, n]))
+        g_s = SynthesisTransform(n, self.config.stages, self.config.trunk_widths)
+        tiled = TiledTransform(g_s.path, tf.zeros([1, 1, 1, n]))
         self._file.assign("g_s", g_s)
-        gain_vectors = self._gain_vectors()
+        return tiled
 
-        def synthesise(y_hat, index):
-            _, inverse_y, _ = gain_vectors(index)
-            x_hat = g_s(tf.cast(y_hat, tf.float32)[None] * inverse_y)[0]
-            return tf.cast(tf.round(255.0 * tf.clip_by_value(x_hat, 0.0, 1.0)), tf.uint8)
-
-        return _graph(synthesise, tf.TensorSpec([None, None, n], _F64), _INDEX)
-
-    def _gain_vectors(self):
+    @functools.cached_property
+    def _gains(self):
         """A function from a quality index to (y, y inverse, z), [1, 1, 1, N] or 1."""
         if not self.config.lambdas:
             return lambda index: (1.0, 1.0, 1.0)
         gains = Gains(self.config.lambdas, self.config.num_filters)
         gains(tf.ones([1]))
         self._file.assign("gains", gains)
-        return lambda index: gains(1.0 + tf.cast(index, tf.float32)[None] / QUALITY_STEPS)[:3]
+        return lambda index: gains(tf.constant([1.0 + index / QUALITY_STEPS]))[:3]
+
+    def _analyse(self, image, index, progress=None):
+        """Returns y_hat [h, w, N] and z_hat [h / 4, w / 4, N], float32."""
+        g_a, h_a = self._analysis
+        gain_y, _, gain_z = self._gains(index)
+        rows, columns = map(_reflected, image.shape[:2])
+        n = self.config.num_filters
+
+        def read_x(r, c):
+            part = image[rows[r.start : r.stop]][:, columns[c.start : c.stop]]
+            return tf.cast(part[None], tf.float32) * _BYTE
+
+        def read_y(r, c):
+            return tf.constant(y[None, r.start : r.stop, c.start : c.stop])
+
+        size = len(rows), len(columns)
+        y = np.empty([*(length // LATENT_STRIDE for length in size), n], np.float32)
+        for r, c, part in self._tiles(g_a, read_x, size, 1, None, "analysis", progress):
+            y[r.start : r.stop, c.start : c.stop] = (part * gain_y)[0]
+        size = y.shape[:2]
+        z = np.empty([*(length // HYPER_STRIDE for length in size), n], np.float32)
+        for r, c, part in self._tiles(h_a, read_y, size, LATENT_STRIDE):
+            z[r.start : r.stop, c.start : c.stop] = (part * gain_z)[0]
+        for latent in (y, z):
+            if not (latent.min() > -MAX_LATENT and latent.max() < MAX_LATENT):
+                raise ModelError(
+                    "the model's latents are not finite for this picture; use another model"
+                )
+            np.round(latent, out=latent)
+        return y, z
+
+    def _synthesise(self, y_hat, index, shape, region=None, progress=None):
+        """uint8 [H, W, 3], or the part `region` of it.
+
+        Args:
+            y_hat: float32 [h, w, N].
+            index: Quality index.
+            shape: (H, W) of the picture.
+            region: (rows, columns), two `Span`s, or None.
+        """
+        _, inverse_y, _ = self._gains(index)
+
+        def read(r, c):
+            return tf.constant(y_hat[None, r.start : r.stop, c.start : c.stop]) * inverse_y
+
+        top, left = (span.start for span in region) if region else (0, 0)
+        height, width = (span.stop - span.start for span in region) if region else shape
+        image = np.empty([height, width, 3], np.uint8)
+        size = y_hat.shape[:2]
+        parts = self._tiles(
+            self._synthesis, read, size, LATENT_STRIDE, region, "synthesis", progress
+        )
+        for r, c, part in parts:  # Padding reaches beyond `image`.
+            place = image[r.start - top : r.stop - top, c.start - left : c.stop - left]
+            place[:] = _to_uint8(part[0, : place.shape[0], : place.shape[1]])
+        return image
+
+    def _tiles(self, transform, read, size, stride, region=None, name="", progress=None):
+        """`TiledTransform.tiles` with the tile that was chosen; `stride`: pixels per input sample."""
+        multiple = IMAGE_MULTIPLE // stride
+        if self._tile:
+            length = -(-self._tile // IMAGE_MULTIPLE) * multiple
+        else:
+            length = transform.tile_length(size, self._memory, multiple)
+        count = transform.num_tiles(size, length, region)
+        shown = progress is not None and count > 1
+        with progress(total=count, desc=name) if shown else contextlib.nullcontext() as bar:
+
+            def read_and_tell(*spans):
+                if shown:
+                    bar.update()
+                return read(*spans)
+
+            yield from transform.tiles(read_and_tell, size, length, region)
 
     def _encode_latents(self, y_hat, z_hat, index):
         z_string = self._z_model.compress(tf.cast(z_hat, tf.float32)[None])[0]
@@ -259,20 +346,29 @@ class Codec:
 
     def integer_mixture(self, y_hat, z_hat, index):
         """`IntegerMixture` of all elements of y at once, in raster order, channels last."""
-        phi = self.networks.hyper_synthesis(z_hat, index)
-        flat = tf.reshape(phi, [-1, 2 * self.config.num_filters])
-        params = self.networks.parameters(
-            wavefront.all_contexts(y_hat),
-            self.networks.phi_part(flat),
-            self.networks.select(tf.range(self.config.num_filters)),
-        )
-        return IntegerMixture.from_parameters(params, self.config.families, self.config.components)
+        latent = self._whole_latent(z_hat, index)
+        positions = tf.range(tf.size(y_hat[..., 0]))
+        return latent.mixture(latent.pad(y_hat), positions)[0]
 
     def _information_bits(self, y_hat, z_hat, index):
-        mixture = self.integer_mixture(y_hat, z_hat, index)
-        y = tf.reshape(y_hat, [-1])
-        mass = tf.maximum(mixture.below(y + 0.5) - mixture.below(y - 0.5), 1.0)
-        return tf.reduce_sum(tf.math.log(mixture.total / mass)) / np.log(2)  # bits
+        latent = self._whole_latent(z_hat, index)
+        cells, count = latent.pad(y_hat), tf.size(y_hat[..., 0])
+
+        def body(first, bits):
+            end = tf.minimum(first + INFORMATION_POSITIONS, count)
+            mixture, y = latent.mixture(cells, tf.range(first, end))
+            below, up_to = tf.unstack(mixture.below(y + tf.constant([[-0.5], [0.5]], _F64)))
+            ratio = mixture.total / tf.maximum(up_to - below, 1.0)
+            return end, bits + tf.reduce_sum(tf.math.log(ratio)) / np.log(2)  # bits
+
+        start = (tf.constant(0), tf.constant(0.0, _F64))
+        return tf.while_loop(lambda first, _: first < count, body, start, parallel_iterations=1)[1]
+
+    def _whole_latent(self, z_hat, index):
+        phi = self.networks.hyper_synthesis(z_hat, index)
+        families, components = self.config.families, self.config.components
+        channels = tf.range(self.config.num_filters)
+        return wavefront.Latent(self.networks, families, components, phi, channels)
 
 
 def _graph(function, *signature):
@@ -302,10 +398,26 @@ def _check_image(image):
     return image
 
 
-def _pad(image):
-    """float32 [1, H', W', 3], reflected at the right and bottom to multiples of 64."""
-    edges = [(0, -size % IMAGE_MULTIPLE) for size in image.shape[:2]]
-    return np.pad(image, [*edges, (0, 0)], mode="reflect")[None].astype(np.float32)
+def _check_crop(crop, width, height):
+    """(rows, columns) of the region (x, y, width, height), None for None."""
+    if crop is None:
+        return None
+    x, y, w, h = crop
+    if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
+        raise ImageError(
+            f"the region {x},{y},{w},{h} (x,y,width,height) is not inside the picture of {width} x "
+            f"{height} pixels"
+        )
+    return Span(y, y + h), Span(x, x + w)
+
+
+def _reflected(size):
+    """Indices that reflect `size` samples at the end, up to a multiple of 64."""
+    return np.pad(np.arange(size), (0, -size % IMAGE_MULTIPLE), mode="reflect")
+
+
+def _to_uint8(x_hat):
+    return tf.cast(tf.round(255.0 * tf.clip_by_value(x_hat, 0.0, 1.0)), tf.uint8)
 
 
 def _first_line(error):

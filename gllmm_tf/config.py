@@ -31,6 +31,9 @@ class ModelConfig:
     Attributes:
         system: "gllmm" or "cheng2020".
         num_filters: N, the channels of the transforms and of both latents.
+        trunk_widths: Channels of g_a and g_s at 1/2, 1/4 and 1/8 of the resolution. Empty for N
+            everywhere, as published. Most multiply-adds happen at 1/2, most of what a high rate needs
+            is N; so a narrow start and a wide N give more for the same time.
         families: Mixture families in stream order, a non-empty subset of `FAMILIES`.
         components: Components per family.
         stages: Residual pairs of each residual module: 1 is the plain residual block of Cheng et al.,
@@ -43,6 +46,7 @@ class ModelConfig:
 
     system: str = "gllmm"
     num_filters: int = 128
+    trunk_widths: tuple[int, ...] = ()
     families: tuple[str, ...] = FAMILIES
     components: int = 3
     stages: int = 2
@@ -51,17 +55,21 @@ class ModelConfig:
     metric: str = "mse"
 
     def __post_init__(self):
+        object.__setattr__(self, "trunk_widths", tuple(int(w) for w in self.trunk_widths))
         object.__setattr__(self, "families", tuple(self.families))
         object.__setattr__(self, "entropy_widths", tuple(int(w) for w in self.entropy_widths))
         object.__setattr__(self, "lambdas", tuple(float(v) for v in self.lambdas))
         checks = (
             (self.system in SYSTEMS, "system", f"one of {SYSTEMS}"),
             (
-                _is_int(self.num_filters)
-                and 2 <= self.num_filters <= 1024
-                and self.num_filters % 2 == 0,
+                _is_width(self.num_filters),
                 "num_filters",
                 "an even whole number from 2 to 1024",
+            ),
+            (
+                len(self.trunk_widths) in (0, 3) and all(map(_is_width, self.trunk_widths)),
+                "trunk_widths",
+                "empty, or three even whole numbers from 2 to 1024",
             ),
             (
                 len(self.families) > 0
@@ -104,7 +112,10 @@ class ModelConfig:
         return 3 * families * self.components + (families if families > 1 else 0)
 
     def to_json(self):
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if not self.trunk_widths:
+            del fields["trunk_widths"]  # a model's identity is a hash of this text
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, text):
@@ -130,6 +141,10 @@ def cheng2020(num_filters=128, **overrides):
 def gllmm(num_filters=128, **overrides):
     """The published configuration of Fu et al. with N = `num_filters`."""
     return ModelConfig(**{**dict(system="gllmm", num_filters=num_filters), **overrides})
+
+
+def _is_width(value):
+    return _is_int(value) and 2 <= value <= 1024 and value % 2 == 0
 
 
 def _is_int(value):

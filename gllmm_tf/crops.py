@@ -88,14 +88,15 @@ class Crops:
             return float(1 + int(u * self._num_qualities))
         return 1.0 + u * (self._num_qualities - 1)
 
-    def batch(self, step, size):
-        """Returns the batch of step `step`.
+    def batch(self, step, size, first=0):
+        """Returns crops first .. first + size - 1 of step `step`.
 
         Returns:
             (crops uint8 [size, patch, patch, 3], qualities float32 [size], 0 for a fixed rate).
         """
-        crops = np.stack([self.crop(step, i) for i in range(size)])
+        indices = range(first, first + size)
+        crops = np.stack([self.crop(step, i) for i in indices])
         qualities = np.zeros(size, np.float32)
         if self._num_qualities:
-            qualities[:] = [self.quality(step, i) for i in range(size)]
+            qualities[:] = [self.quality(step, i) for i in indices]
         return crops, qualities

@@ -181,18 +181,27 @@ class Crops(crops.Crops):
                 f"{patch} x {patch} pixels; give larger ones or lower --patch"
             )
 
-    def dataset(self, first_step, num_steps, size):
-        """Returns a tf.data.Dataset of the batches of steps first_step .. num_steps - 1."""
+    def dataset(self, first_step, num_steps, size, first=0):
+        """Returns a tf.data.Dataset of the batches of steps first_step .. num_steps - 1.
+
+        Each holds crops first .. first + size - 1 of its step.
+        """
 
         def load(step):
             batch, qualities = tf.numpy_function(
-                lambda s: self.batch(int(s), size), [step], (tf.uint8, tf.float32)
+                lambda s: self.batch(int(s), size, first), [step], (tf.uint8, tf.float32)
             )
             batch.set_shape((size, self._patch, self._patch, 3))
             qualities.set_shape((size,))
             return batch, qualities
 
         return tf.data.Dataset.range(first_step, num_steps).map(load).prefetch(4)
+
+
+def fingerprint(paths):
+    """Returns a short text that changes with the names, sizes or order of picture files."""
+    facts = [[os.path.basename(path), os.path.getsize(path)] for path in paths]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def centre_crops(pictures, size):

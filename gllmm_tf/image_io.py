@@ -46,6 +46,7 @@ _EXTENSIONS = {
 PICTURE_EXTENSIONS = tuple(extension for extension in _EXTENSIONS if extension)
 
 _MAX_ICC_BYTES = 1 << 24
+_ROWS_AT_ONCE = 256
 _TIFF_BITS_PER_SAMPLE = 258
 _HIGH_BIT_DEPTH = {"I": "32-bit integer", "F": "floating-point"}  # "I;16", "I;16B", ...: 16-bit.
 
@@ -127,6 +128,25 @@ def write_image(path, pixels, metadata=None) -> None:
             f"pixels ({reason(error)}): use .png"
         ) from error
     write_bytes_atomic(path, encoded.getbuffer())
+
+
+def crop_metadata(metadata, size, region) -> dict:
+    """Returns the metadata of a region of a picture: its alpha channel is cut, the rest stays.
+
+    Args:
+      metadata: Container metadata by tag.
+      size: (width, height) of the whole picture.
+      region: (x, y, width, height), inside the picture.
+
+    Raises:
+      FormatError: The alpha channel is damaged.
+    """
+    metadata = dict(metadata)
+    if TAG_ALPHA in metadata:
+        x, y, width, height = region
+        alpha = _unpack_alpha(metadata[TAG_ALPHA], size)
+        metadata[TAG_ALPHA] = _pack_alpha(alpha.crop((x, y, x + width, y + height)))
+    return metadata
 
 
 def write_bytes_atomic(path, data) -> None:
@@ -315,8 +335,17 @@ def _to_picture(image, notes: list[str]) -> Picture:
     elif image.mode == "CMYK":
         notes.append("converted from CMYK to RGB without a colour profile, so colours are rough")
     if rgb is None:
-        rgb = image.convert("RGB")
-    return Picture(np.array(rgb), metadata, "; ".join(notes))
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return Picture(_to_array(rgb), metadata, "; ".join(notes))
+
+
+def _to_array(image):
+    """uint8 [H, W, 3] of an RGB image; by rows, since Pillow copies what it hands over twice."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _ROWS_AT_ONCE):
+        bottom = min(top + _ROWS_AT_ONCE, image.height)
+        pixels[top:bottom] = image.crop((0, top, image.width, bottom))
+    return pixels
 
 
 def _split_alpha(image):

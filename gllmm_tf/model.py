@@ -22,7 +22,7 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from gllmm_tf.config import ModelConfig
+from gllmm_tf.config import IMAGE_MULTIPLE, ModelConfig
 from gllmm_tf.entropy import EntropyParameters, FactorizedBottleneck
 from gllmm_tf.mixture import Mixture
 from gllmm_tf.transforms import (
@@ -111,9 +111,9 @@ class CompressionModel(tf.keras.Model):
             config = ModelConfig.from_json(config)
         self.config = config or ModelConfig()
         self.rounding = rounding
-        n, stages = self.config.num_filters, self.config.stages
-        self.g_a = AnalysisTransform(n, stages, name="g_a")
-        self.g_s = SynthesisTransform(n, stages, name="g_s")
+        n, stages, widths = self.config.num_filters, self.config.stages, self.config.trunk_widths
+        self.g_a = AnalysisTransform(n, stages, widths, name="g_a")
+        self.g_s = SynthesisTransform(n, stages, widths, name="g_s")
         self.h_a = HyperAnalysisTransform(n, name="h_a")
         self.h_s = HyperSynthesisTransform(n, name="h_s")
         self.entropy_parameters = EntropyParameters(
@@ -130,7 +130,7 @@ class CompressionModel(tf.keras.Model):
         families, components = self.config.families, self.config.components
         return Mixture.from_parameters(params, families, components, scale_min=SCALE_MIN)
 
-    def call(self, x, quality=None, seed=None, training=True):
+    def call(self, x, quality=None, seed=None, training=True, part=(0, 1), rate_gradient=None):
         """Analyses, quantises, estimates bits and synthesises.
 
         Args:
@@ -138,6 +138,10 @@ class CompressionModel(tf.keras.Model):
             quality: float32 [B] in 1..Q for a variable-rate model, else None.
             seed: int32 [2], decides the noise; needed when training.
             training: False rounds everywhere.
+            part: (index, count): x is this one of so many equal parts of a batch, and sees the noise
+                that it would see in the whole.
+            rate_gradient: float32 scalar, the part of the rate's gradient that reaches g_a and the
+                gains of y; None for all of it.
 
         Returns:
             `Outputs`.
@@ -150,12 +154,18 @@ class CompressionModel(tf.keras.Model):
             gain_y, inverse_y, gain_z, inverse_z, phi_offset = self.gains(quality)
 
         y = tf.cast(self.g_a(x), tf.float32) * gain_y
-        z = tf.cast(self.h_a(y), tf.float32) * gain_z
-        y_sample, y_hat = self._quantise(y, seed, 0, training)
-        z_sample, z_hat = self._quantise(z, seed, 1, training)
+        def rated(value):
+            if rate_gradient is None:
+                return value
+            fixed = tf.stop_gradient(value)
+            return fixed + rate_gradient * (value - fixed)
+
+        z = tf.cast(self.h_a(rated(y)), tf.float32) * gain_z
+        y_sample, y_hat = self._quantise(y, seed, 0, training, part)
+        z_sample, z_hat = self._quantise(z, seed, 1, training, part)
 
         phi = tf.cast(self.h_s(z_hat * inverse_z), tf.float32) + phi_offset
-        y_bits = self.mixture(y_hat, phi).bits(y_sample)
+        y_bits = self.mixture(rated(y_hat), phi).bits(rated(y_sample))
         z_bits = self.z_bottleneck(z_sample)
         x_hat = tf.cast(self.g_s(y_hat * inverse_y), tf.float32)
         return Outputs(
@@ -181,15 +191,22 @@ class CompressionModel(tf.keras.Model):
         z_bits = self.z_bottleneck(z_hat)
         return tf.reduce_sum(y_bits, (1, 2, 3)), tf.reduce_sum(z_bits, (1, 2, 3))
 
-    def _quantise(self, value, seed, salt, training):
+    def _quantise(self, value, seed, salt, training, part):
         """Returns (the sample whose likelihood is taken, what the networks behind see)."""
         if not training:
             rounded = tf.round(value)
             return rounded, rounded
-        noisy = value + uniform_noise(tf.shape(value), seed, salt)
+        noisy = value + _part_of_noise(tf.shape(value), seed, salt, part)
         if self.rounding == "noise":
             return noisy, noisy
         return noisy, value + tf.stop_gradient(tf.round(value) - value)
+
+    def build_from_config(self, config):
+        """Creates the variables. Keras calls it before it loads saved ones; `config` is its own."""
+        del config
+        size = IMAGE_MULTIPLE
+        quality = None if self.gains is None else tf.ones([1])
+        self(tf.zeros([1, size, size, 3]), quality, tf.zeros([2], tf.int32))
 
     def get_config(self):
         return {
@@ -212,10 +229,16 @@ def uniform_noise(shape, seed, salt):
     )
 
 
+def _part_of_noise(shape, seed, salt, part):
+    index, count = part
+    if count == 1:
+        return uniform_noise(shape, seed, salt)
+    whole = uniform_noise(shape * [count, 1, 1, 1], seed, salt)
+    return whole[index * shape[0] : (index + 1) * shape[0]]
+
+
 def build(config, rounding="ste"):
     """A `CompressionModel` whose variables exist."""
     model = CompressionModel(config, rounding)
-    size = 64
-    quality = None if not config.lambdas else tf.ones([1])
-    model(tf.zeros([1, size, size, 3]), quality, tf.zeros([2], tf.int32))
+    model.build_from_config({})
     return model

@@ -145,8 +145,8 @@ def export_model(model, path, info):
     ModelFile.from_model(model, info).save(path)
 
 
-def restore_model(path):
-    """A float `CompressionModel` from a model file, for experiments and further training.
+def restore_model(model_file):
+    """A float `CompressionModel` from a `ModelFile` or the path of one, for further training.
 
     Kernels on the exact path come back from their 16-bit integers.
     """
@@ -154,7 +154,7 @@ def restore_model(path):
     from gllmm_tf.entropy import FactorizedBottleneck
     from gllmm_tf.model import build
 
-    stored = ModelFile.read(path)
+    stored = model_file if isinstance(model_file, ModelFile) else ModelFile.read(model_file)
     model = build(stored.config)
     for part in TRANSFORMS:
         stored.assign(part, getattr(model, part))

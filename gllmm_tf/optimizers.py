@@ -54,6 +54,17 @@ def orthogonalize(matrices, dtype=tf.float32):
     return tf.cast(x, matrices.dtype)
 
 
+def update(optimizer, gradients, variables):
+    """One update of a built Keras optimizer, within one replica.
+
+    `apply_gradients` would average the gradients over the replicas first, which cannot be done in a
+    branch; here they are averaged already.
+    """
+    for gradient, variable in zip(gradients, variables):
+        optimizer.update_step(gradient, variable)
+    optimizer.iterations.assign_add(1)
+
+
 def matrix_shape(variable):
     """Returns (rows, columns) = (height x width x in, out) of a 4-D kernel, or None."""
     shape = variable.shape.as_list()

@@ -4,9 +4,10 @@
              -> step: model, loss (losses.py), gradient, clip, update, average
              -> every so often: metrics, validation, exported model, checkpoint
 
-All that is random in step s (crops, qualities, quantisation noise) is a function of (seed, s), so
-a run that was stopped, at any moment and in any way, continues from its last checkpoint as if
-nothing had happened.
+All that is random in step s (crops, qualities, quantisation noise) is a function of (seed, s) and
+of the place in the batch. So a run that was stopped, at any moment and in any way, continues from
+its last checkpoint as if nothing had happened, and a batch that several devices share
+(distribution.py) is the same batch.
 """
 
 import contextlib
@@ -27,7 +28,17 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from gllmm_tf import config as config_lib
-from gllmm_tf import data, errors, losses, model_file, optimizers
+from gllmm_tf import (
+    data,
+    distribution,
+    errors,
+    growth,
+    losses,
+    model_file,
+    optimizers,
+    validation,
+    zoo,
+)
 from gllmm_tf import model as model_lib
 
 SKIPS_UNTIL_STOP = 20
@@ -69,9 +80,15 @@ class Settings:
     validation_size: int = setting(
         256, "Side in pixels of the centre crops for validation, a multiple of 64."
     )
+    validation_files: int = setting(
+        4, "Number of those crops that every validation also compresses to files and decodes."
+    )
 
     system: str = setting("gllmm", "Network: gllmm or cheng2020.")
     num_filters: int = setting(128, "N, the number of channels.")
+    trunk_widths: str = setting(
+        "", "Channels of g_a and g_s at 1/2, 1/4 and 1/8 of the resolution; empty: N, as published."
+    )
     families: str = setting(
         "",
         "Families of the mixture, comma-separated; empty: the published ones of the system.",
@@ -89,12 +106,15 @@ class Settings:
     metric: str = setting(
         "mse", "Distortion: mse (lambda 255^2 MSE + bpp) or ms-ssim (lambda (1 - MS-SSIM) + bpp)."
     )
+    init_from: str = setting(
+        "", "Model (name, file or run) whose weights are the start; it may be a smaller one."
+    )
     rounding: str = setting(
         "ste", "What synthesis and context see in training: ste (rounded) or noise."
     )
 
     patch: int = setting(128, "Side of a training crop in pixels, a multiple of 64.")
-    batch: int = setting(8, "Crops per step.")
+    batch: int = setting(8, "Crops per step, on all devices together.")
     steps: int = setting(1000, "Length of the run, and of its learning-rate schedule, in steps.")
     optimizer: str = setting("muon", "muon (Adam for what is no large kernel) or adam.")
     learning_rate: float = setting(1.2e-3, "Peak learning rate (of Muon's kernels, with muon).")
@@ -108,6 +128,11 @@ class Settings:
     flat: float = setting(
         0.2, "Fraction of the steps after which the learning rate starts its cosine to zero."
     )
+    rate_ramp: int = setting(
+        0,
+        "Steps until the rate's gradient reaches g_a in full (it grows with their fourth power): "
+        "time for new channels of y to become worth their bits.",
+    )
     clip_norm: float = setting(1.0, "Bound of the gradient's global norm; 0: none.")
     ema: float = setting(
         0.999, "Decay per step of the weight average that is validated and exported; 0: none."
@@ -116,6 +141,10 @@ class Settings:
         "bfloat16", "Convolutions in float32 or bfloat16 (weights stay float32)."
     )
     jit: bool = setting(False, "Compile the step with XLA.")
+    strategy: str = setting(
+        "one",
+        "Devices: one, mirrored (all local GPUs) or multi_worker (one process per machine, TF_CONFIG).",
+    )
     seed: int = setting(0, "Seed of the initial weights, crops, qualities and noise.")
 
     log_every: int = setting(50, "Steps per line of metrics.")
@@ -132,6 +161,8 @@ class Settings:
     FREE = (
         "run_dir",
         "cache_dir",
+        "validation_files",
+        "strategy",
         "steps",
         "learning_rate",
         "adam_learning_rate",
@@ -161,17 +192,25 @@ class Settings:
                 "give a multiple of 64",
             ),
             ("validation_images", self.validation_images >= 0, "give 0 or more"),
+            ("validation_files", self.validation_files >= 0, "give 0 or more"),
             ("batch", self.batch > 0, "give at least 1"),
             ("steps", self.steps > 0, "give at least 1"),
             ("optimizer", self.optimizer in ("muon", "adam"), "choose muon or adam"),
             ("precision", self.precision in PRECISIONS, "choose float32 or bfloat16"),
             ("rounding", self.rounding in ("ste", "noise"), "choose ste or noise"),
+            (
+                "strategy",
+                self.strategy in distribution.STRATEGIES,
+                f"choose one of {', '.join(distribution.STRATEGIES)}",
+            ),
+            ("jit", not self.jit or self.strategy == "one", "leave it out with several devices"),
             ("learning_rate", self.learning_rate > 0, "give a positive number"),
             ("adam_learning_rate", self.adam_learning_rate > 0, "give a positive number"),
             ("muon_largest", self.muon_largest >= 0, "give 0 or more"),
             ("warmup", self.warmup >= 0, "give 0 or more"),
             ("flat", 0 <= self.flat <= 1, "give a fraction from 0 to 1"),
             ("ema", 0 <= self.ema < 1, "give a decay from 0 to below 1"),
+            ("rate_ramp", self.rate_ramp >= 0, "give 0 or more"),
             ("clip_norm", self.clip_norm >= 0, "give 0 or a positive number"),
             ("seed", 0 <= self.seed < 2**31, "give a number from 0 to 2^31 - 1"),
             ("log_every", self.log_every > 0, "give at least 1"),
@@ -208,6 +247,7 @@ class Settings:
         return config_lib.ModelConfig(
             system=self.system,
             num_filters=self.num_filters,
+            trunk_widths=_numbers("trunk_widths", self.trunk_widths, int),
             families=tuple(f.strip() for f in self.families.split(",")),
             components=self.components,
             stages=self.stages,
@@ -313,7 +353,7 @@ class WeightAverage:
         """Puts the averages into the variables for the length of a with-block."""
         live = [v.numpy() for v in self._sources]
         for average, source in zip(self.averages, self._sources):
-            source.assign(average)
+            source.assign(average.numpy())
         try:
             yield
         finally:
@@ -335,20 +375,47 @@ def _precision(name):
 class Learner:
     """Model, optimizer, average and the compiled step: what a checkpoint holds.
 
+    Args:
+        settings: Settings.
+        devices: distribution.Devices that share a step; None for one.
+
     Attributes:
         model: the CompressionModel.
+        train_step: the compiled step, see `_train_step`; of all replicas together.
         step: tf.Variable, number of steps done, skipped ones included.
         skipped: tf.Variable, number of steps whose update was left out as not finite.
         pixels: tf.Variable, number of pixels seen.
         seconds: tf.Variable, time spent in training.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings, devices=None):
         self.settings = settings
         self.config = settings.model_config()
+        self.devices = devices or distribution.Devices()
+        share = self.devices.share(settings.batch)
+        with self.devices.strategy.scope():
+            self._make_variables()
+        shape = (share, settings.patch, settings.patch, 3)
+        signature = [
+            tf.TensorSpec(shape, tf.uint8),
+            tf.TensorSpec((share,), tf.float32),
+            tf.TensorSpec((2,), tf.int32),
+            tf.TensorSpec((), tf.float32),
+        ]
+        self.train_step = self.devices.compile(self._train_step, signature, settings.jit)
+        self.judge = tf.function(self._judge, reduce_retracing=True, autograph=False)
+
+    def _make_variables(self):
+        settings = self.settings
         tf.keras.utils.set_random_seed(settings.seed)
         with _precision(settings.precision):
             self.model = model_lib.build(self.config, settings.rounding)
+        self.started_from = None
+        if settings.init_from:
+            start = zoo.read_model(settings.init_from)
+            growth.grow(self.model, model_file.restore_model(start))
+            facts = {name: start.info.get(name) for name in ("steps", "pixels_seen")}
+            self.started_from = {"identity": start.identity.hex(), **facts}
         self.variables = self.model.trainable_variables
         self.optimizer = self._make_optimizer()
         self.optimizer.build(self.variables)
@@ -366,17 +433,6 @@ class Learner:
             seconds=self.seconds,
             average=self.average.averages if self.average else [],
         )
-        shape = (settings.batch, settings.patch, settings.patch, 3)
-        signature = [
-            tf.TensorSpec(shape, tf.uint8),
-            tf.TensorSpec((settings.batch,), tf.float32),
-            tf.TensorSpec((2,), tf.int32),
-            tf.TensorSpec((), tf.float32),
-        ]
-        self.train_step = tf.function(
-            self._train_step, signature, autograph=False, jit_compile=settings.jit or None
-        )
-        self.judge = tf.function(self._judge, reduce_retracing=True, autograph=False)
 
     def _make_optimizer(self):
         settings = self.settings
@@ -389,29 +445,41 @@ class Learner:
             product_dtype=settings.precision,
         )
 
-    def _losses(self, crops, quality, seed, training):
+    def _losses(self, crops, quality, seed, training, part=(0, 1)):
         x = tf.cast(crops, tf.float32) / 255.0
         lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
-        out = self.model(x, quality if self.config.lambdas else None, seed=seed, training=training)
+        quality = quality if self.config.lambdas else None
+        rate_gradient = self._rate_gradient() if training else None
+        out = self.model(x, quality, seed, training, part, rate_gradient)
         x_hat = out.x_hat if training else tf.clip_by_value(out.x_hat, 0.0, 1.0)
         return losses.rate_distortion(
             x, x_hat, out.y_bits, out.z_bits, lambdas, self.settings.metric
         )
 
+    def _rate_gradient(self):
+        """The part of the rate's gradient that reaches g_a in this step, float32; None for all."""
+        if not self.settings.rate_ramp:
+            return None
+        return tf.minimum(1.0, tf.cast(self.step, tf.float32) / self.settings.rate_ramp) ** 4
+
     def _train_step(self, crops, quality, seed, learning_rate):
-        """Does one step; returns float32 [len(METRICS)].
+        """Does one step on one replica; returns float32 [len(METRICS)], of the whole batch.
 
         Args:
-            crops: uint8 [batch, patch, patch, 3].
-            quality: float32 [batch], ignored for a fixed rate.
+            crops: uint8 [batch / replicas, patch, patch, 3].
+            quality: float32 [batch / replicas], ignored for a fixed rate.
             seed: int32 [2], of the noise.
             learning_rate: float32.
         """
+        devices = self.devices
         with tf.GradientTape() as tape:
-            terms = self._losses(crops, quality, seed, training=True)
+            terms = self._losses(crops, quality, seed, training=True, part=devices.replica())
             lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
             loss = tf.reduce_mean(terms.loss * losses.balance(lambdas, self.settings.lambda_list))
         gradients = tape.gradient(loss, self.variables)
+        means = [tf.reduce_mean(term) for term in terms]
+        loss, *means = devices.mean([loss, *means])
+        gradients = devices.mean(gradients)
         norm = tf.linalg.global_norm(gradients)
         if self.settings.clip_norm:
             scale = self.settings.clip_norm / tf.maximum(norm, self.settings.clip_norm)
@@ -420,26 +488,27 @@ class Learner:
 
         def update():
             self.optimizer.learning_rate.assign(learning_rate)
-            self.optimizer.apply_gradients(zip(gradients, self.variables))
+            optimizers.update(self.optimizer, gradients, self.variables)
             if self.average:
                 self.average.update(self.step)
             return tf.constant(1.0)
 
         self.step.assign_add(1)
-        self.pixels.assign_add(crops.shape[0] * crops.shape[1] * crops.shape[2])
+        self.pixels.assign_add(self.settings.batch * self.settings.patch**2)
         good = tf.cond(good, update, lambda: tf.constant(0.0))
         self.skipped.assign_add(1 - tf.cast(good, tf.int64))
-        means = [tf.reduce_mean(term) for term in terms]
         return tf.stack([*means, norm, good])
 
     def _judge(self, crops, quality):
         return self._losses(crops, quality, tf.zeros((2,), tf.int32), training=False)
 
     def take_step(self, crops, quality, step):
-        """Runs step `step` on a batch; returns {name in METRICS: float}."""
+        """Runs step `step` on this process' part of a batch; returns {name in METRICS: float}."""
         seed = tf.constant([self.settings.seed, step], tf.int32)
         rate = tf.constant(self.settings.learning_rate_at(step), tf.float32)
-        values = self.train_step(crops, quality, seed, rate).numpy()
+        crops, quality = self.devices.split(crops), self.devices.split(quality)
+        with self.devices.together():
+            values = self.train_step(crops, quality, seed, rate).numpy()
         return dict(zip(METRICS, values.tolist()))
 
     def averaged(self):
@@ -474,6 +543,23 @@ class Learner:
         return {"loss": float(np.mean([row["loss"] for row in rows])), "qualities": rows}
 
 
+def table(result):
+    """Returns the lines of a validation (`Learner.evaluate`), with the files if there are any.
+
+    The estimate beside the size of the files is that of the same pictures.
+    """
+    rows = result["qualities"]
+    similarity, files = "ms_ssim" in rows[0], "files" in rows[0]
+    head = "  quality  lambda    bpp     PSNR dB  loss   "
+    line = "  {quality:7d}  {lambda:<8g}  {bpp:.4f}  {psnr:7.2f}  {loss:7.4f}"
+    if similarity:
+        head, line = head + "  MS-SSIM", line + "  {ms_ssim:.5f}"
+    if files:
+        head += f"   | {rows[0]['files']['pictures']} files: bpp  estimate  PSNR dB"
+        line += "   | {files[bpp]:12.4f}  {files[estimated_bpp]:8.4f}  {files[psnr]:7.2f}"
+    return [head, *(line.format(**row) for row in rows)]
+
+
 def psnr(mse):
     """Returns the PSNR in dB of a mean squared error of values in 0..255."""
     return 10.0 * np.log10(255.0**2 / np.maximum(mse, 1e-9))
@@ -482,14 +568,17 @@ def psnr(mse):
 class Run:
     """A folder with a run in it, and the loop.
 
-    Writes under run_dir: config.json, metrics.jsonl, tensorboard/, checkpoints/, model.npz.
+    Writes under run_dir: config.json, metrics.jsonl, tensorboard/, checkpoints/, model.npz. Of
+    several workers only the chief, the first one, writes; all of them read the checkpoints.
     """
 
     def __init__(self, settings):
         self.settings = settings
         self.folder = settings.run_dir
-        self._prepare_folder()
+        self.devices = distribution.Devices(settings.strategy)
+        before = self._prepare_folder()
         paths = data.find_pictures(settings.train_glob)
+        self._record_pictures(before, paths)
         training, held_out = data.split(paths, settings.validation_images, settings.seed)
         cache = settings.cache_dir or os.path.join(self.folder, "cache")
         self.crops = data.Crops(
@@ -500,12 +589,12 @@ class Run:
         )
         pictures = data.Pictures.open(held_out, cache) if held_out else data.Pictures([], [], None)
         self.validation = data.centre_crops(pictures, settings.validation_size)
-        _say(
+        self._say(
             f"{len(training)} training pictures, {self.crops.num_small} of them left out as "
             f"smaller than the patch of {settings.patch}; {len(self.validation)} of "
             f"{len(held_out)} held-out pictures for validation"
         )
-        self.learner = Learner(settings)
+        self.learner = Learner(settings, self.devices)
         self._check_room()
         self.manager = tf.train.CheckpointManager(
             self.learner.checkpoint, self._path("checkpoints"), max_to_keep=3
@@ -516,23 +605,34 @@ class Run:
     def _path(self, *names):
         return os.path.join(self.folder, *names)
 
+    def _say(self, text):
+        if self.devices.is_chief:
+            _say(text)
+
     def _prepare_folder(self):
-        """Checks config.json if there is one, and writes it, before anything slow is done."""
+        """Checks config.json if there is one, and writes it, before anything slow is done.
+
+        Returns:
+            The record that was there, or {}.
+        """
         path = self._path("config.json")
-        mine = dataclasses.asdict(self.settings)
+        mine, record = dataclasses.asdict(self.settings), {}
         try:
             os.makedirs(self.folder, exist_ok=True)
             if os.path.exists(path):
                 with open(path) as f:
-                    theirs = json.load(f)["settings"]
+                    record = json.load(f)
+                theirs = record["settings"]
                 for name, value in mine.items():
                     if name not in Settings.FREE and name in theirs and theirs[name] != value:
                         raise errors.GllmmError(
                             f"{self.folder}: its run has --{name}={theirs[name]!r}, not {value!r}; "
                             "use that value, or another --run_dir"
                         )
-            write_json(path, {"settings": mine, "revision": revision(), "versions": versions()})
-        except (ValueError, KeyError) as error:
+            if self.devices.is_chief:
+                now = {"settings": mine, "revision": revision(), "versions": versions()}
+                write_json(path, {**record, **now})
+        except (ValueError, KeyError, TypeError) as error:
             raise errors.GllmmError(
                 f"{path}: is not the record of a run; give another --run_dir"
             ) from error
@@ -540,6 +640,21 @@ class Run:
             raise errors.GllmmError(
                 f"{self.folder}: cannot be written ({error.strerror}); give another --run_dir"
             ) from error
+        return record
+
+    def _record_pictures(self, before, paths):
+        """A run goes on with the pictures that it began with: crops are drawn by their number."""
+        now = {"count": len(paths), "sha256": data.fingerprint(paths)}
+        then = before.get("pictures", now)
+        if then != now:
+            raise errors.GllmmError(
+                f"{self.folder}: its run began with {then['count']} pictures, --train_glob names "
+                f"{now['count']}, or others; bring them back, or give another --run_dir"
+            )
+        if self.devices.is_chief:
+            with open(self._path("config.json")) as f:
+                record = json.load(f)
+            write_json(self._path("config.json"), {**record, "pictures": now})
 
     def _check_room(self):
         """Four checkpoints (three kept, one being written) must fit on the disk."""
@@ -568,9 +683,14 @@ class Run:
                     f"({str(error).splitlines()[0]}); continue with the code that wrote it "
                     f"({self._path('config.json')}) or give another --run_dir"
                 ) from error
-            _say(f"continuing {self.folder} from step {int(self.learner.step)}")
+            self._say(f"continuing {self.folder} from step {int(self.learner.step.numpy())}")
+        self.devices.check_same(
+            int(self.learner.step.numpy()),
+            f"{self.folder}: the workers find checkpoints of different steps there; give a "
+            "--run_dir that all of them share",
+        )
         path = self._path("metrics.jsonl")
-        if os.path.exists(path):
+        if self.devices.is_chief and os.path.exists(path):
             # A killed run has metrics of steps, and perhaps half a line, that come once more.
             with open(path) as f:
                 rows = [line for line in f if line.endswith("\n") and line.strip()]
@@ -580,7 +700,7 @@ class Run:
             os.replace(f"{path}.tmp", path)
 
     def _comes_again(self, row):
-        done = int(self.learner.step)
+        done = int(self.learner.step.numpy())
         finished = done >= self.settings.steps  # then only the validation is done again
         return row["step"] > done or (finished and row["step"] == done and "validation" in row)
 
@@ -593,20 +713,22 @@ class Run:
         Raises:
             errors.GllmmError: too many steps in a row were not finite, or the disk is full.
         """
-        settings, learner = self.settings, self.learner
-        first = int(learner.step)
-        writer = tf.summary.create_file_writer(self._path("tensorboard"))
-        meter = Meter(settings, learner, self._path("metrics.jsonl"), writer)
-        bar = tqdm(
-            total=settings.steps, initial=first, unit="step", disable=not sys.stderr.isatty()
-        )
+        settings, learner, devices = self.settings, self.learner, self.devices
+        first, chief = int(learner.step.numpy()), devices.is_chief
+        folder = self._path("tensorboard")
+        writer = tf.summary.create_file_writer(folder) if chief else tf.summary.create_noop_writer()
+        meter = Meter(settings, learner, self._path("metrics.jsonl") if chief else None, writer)
+        show_bar = chief and sys.stderr.isatty()
+        bar = tqdm(total=settings.steps, initial=first, unit="step", disable=not show_bar)
         result, bad, began = None, 0, time.monotonic()
+        share = devices.share(settings.batch)
+        part = share * devices.local_count, share * devices.first
         with self._signals(), writer.as_default(), bar:
             if first >= settings.steps:
-                _say(f"{self.folder}: its {first} steps are done; raise --steps to go on")
+                self._say(f"{self.folder}: its {first} steps are done; raise --steps to go on")
                 return self._evaluate(meter, first)
-            for crops, quality in self.crops.dataset(first, settings.steps, settings.batch):
-                step = int(learner.step)
+            for crops, quality in self.crops.dataset(first, settings.steps, *part):
+                step = int(learner.step.numpy())
                 values = learner.take_step(crops, quality, step)
                 meter.add(values)
                 bar.update()
@@ -617,10 +739,12 @@ class Run:
                 over = settings.max_seconds and time.monotonic() - began >= settings.max_seconds
                 if over:
                     self._stop_reason = f"time limit of {settings.max_seconds:.0f} s"
+                if devices.any(self._stop_reason is not None):
+                    self._stop_reason = self._stop_reason or "another worker was stopped"
                 last = step == settings.steps or self._stop_reason is not None
                 if step % settings.log_every == 0 or last:
                     text = meter.flush(step)
-                    bar.set_postfix_str(text) if not bar.disable else _say(text)
+                    bar.set_postfix_str(text) if show_bar else self._say(text)
                 due = settings.evaluate_every and step % settings.evaluate_every == 0
                 if due or step == settings.steps or over:
                     result = self._evaluate(meter, step)
@@ -630,7 +754,9 @@ class Run:
                 if last:
                     break
         if self._stop_reason:
-            _say(f"stopped at step {step}: {self._stop_reason}; the same command continues")
+            self._say(f"stopped at step {step}: {self._stop_reason}; the same command continues")
+        elif chief:
+            self._summarise(result)
         return result
 
     def _not_finite(self, bad, step):
@@ -645,43 +771,85 @@ class Run:
 
     def _save(self, meter, step):
         meter.save_seconds()
-        with _writing(self._path("checkpoints")):
-            self.manager.save(checkpoint_number=step)
+        if self.devices.is_chief:
+            with _writing(self._path("checkpoints")):
+                self.manager.save(checkpoint_number=step)
 
     def _evaluate(self, meter, step):
-        """Validates the averaged weights, records the result and exports the model."""
+        """Validates the averaged weights, exports the model, compresses with it, records it all."""
         learner, result = self.learner, None
+        if not self.devices.is_chief:
+            return None
         with meter.paused(), learner.averaged():
             if len(self.validation):
                 result = learner.evaluate(self.validation)
-                meter.write({"step": step, "validation": result})
-                self._show(step, result)
             path = self._path(model_file.FILE_NAME)
             try:
                 with _writing(path):
                     model_file.export_model(learner.model, path, self._info(step, result))
+                if len(self.validation) and self.settings.validation_files:
+                    self._compress(path, result, step)
             except errors.ModelError as error:
                 _say(f"no model is exported at step {step}: {error}")  # a later one may be
+            if result:
+                meter.write({"step": step, "validation": result})
+                self._show(step, result)
         return result
+
+    def _compress(self, path, result, step):
+        """Adds "files" to each row of a validation: estimate and truth for the same few pictures."""
+        some = self.validation[: self.settings.validation_files]
+        estimates = self.learner.evaluate(some)["qualities"]
+        files = validation.compress(path, some, len(estimates))
+        for row, estimate, real in zip(result["qualities"], estimates, files):
+            row["files"] = {
+                "pictures": len(some),
+                "estimated_bpp": estimate["bpp"],
+                "bpp": real.bpp,
+                "psnr": real.psnr,
+            }
+        for i in sorted({0, len(files) // 2, len(files) - 1}):
+            pictures = validation.side_by_side(some, files[i].decoded)
+            tag = f"validation/quality_{i + 1}/original_and_decoded"
+            tf.summary.image(tag, pictures, step, max_outputs=3)
 
     def _show(self, step, result):
         _say(f"validation at step {step}: loss {result['loss']:.4f}")
-        _say("  quality  lambda    bpp     PSNR dB  loss")
-        line = "  {quality:7d}  {lambda:<8g}  {bpp:.4f}  {psnr:7.2f}  {loss:.4f}"
+        for line in table(result):
+            _say(line)
         tf.summary.scalar("validation/loss", result["loss"], step)
         for row in result["qualities"]:
-            _say(line.format(**row))
+            place = f"validation/quality_{row['quality']}"
             for name in ("bpp", "psnr"):
-                tf.summary.scalar(f"validation/quality_{row['quality']}/{name}", row[name], step)
+                tf.summary.scalar(f"{place}/{name}", row[name], step)
+            if "files" in row:
+                tf.summary.scalar(f"{place}/file_bpp", row["files"]["bpp"], step)
+
+    def _summarise(self, result):
+        """Prints what the whole run did."""
+        learner = self.learner
+        steps, skipped, pixels = (
+            int(v.numpy()) for v in (learner.step, learner.skipped, learner.pixels)
+        )
+        seconds = max(float(learner.seconds.numpy()), 1e-3)
+        _say(
+            f"{self.folder}: {steps} steps, {skipped} of them skipped, {pixels / 1e6:.1f} Mpixel "
+            f"in {seconds / 60:.1f} min, {pixels / seconds / 1e3:.0f} thousand pixels per second"
+        )
+        for line in table(result) if result else ():
+            _say(line)
+        if os.path.exists(self._path(model_file.FILE_NAME)):
+            _say(f"use it: python compress.py compress PICTURE --model={self.folder}")
 
     def _info(self, step, result):
         """Returns the facts of training that travel with the model."""
         settings, learner = self.settings, self.learner
         return {
             "steps": step,
-            "pixels_seen": int(learner.pixels),
-            "seconds": round(float(learner.seconds)),
-            "skipped_steps": int(learner.skipped),
+            "pixels_seen": int(learner.pixels.numpy()),
+            "seconds": round(float(learner.seconds.numpy())),
+            "skipped_steps": int(learner.skipped.numpy()),
+            "started_from": learner.started_from,
             "training_pictures": len(self.crops),
             "lambdas": list(settings.lambda_list),
             "metric": settings.metric,
@@ -760,10 +928,10 @@ class Meter:
             del row["ms_ssim"]
         row["psnr"] = float(psnr(row["mse"])) if good else None
         row["learning_rate"] = self._settings.learning_rate_at(step - 1)
-        row["skipped"] = int(learner.skipped)
-        row["seconds"] = round(float(learner.seconds), 2)
+        row["skipped"] = int(learner.skipped.numpy())
+        row["seconds"] = round(float(learner.seconds.numpy()), 2)
         row["seconds_per_step"] = seconds / len(self._rows)
-        row["pixels"] = int(learner.pixels)
+        row["pixels"] = int(learner.pixels.numpy())
         self.write(row)
         for name, value in row.items():
             if name != "step" and value is not None:
@@ -782,6 +950,8 @@ class Meter:
 
     def write(self, row):
         """Appends one line to metrics.jsonl."""
+        if self._path is None:  # the chief writes
+            return
         with _writing(self._path), open(self._path, "a") as f:
             f.write(json.dumps(row) + "\n")
 

@@ -38,29 +38,38 @@ class _Transform(tf.keras.layers.Layer):
 
 
 class _TrunkTransform(_Transform):
-    def __init__(self, num_filters, stages=2, **kwargs):
+    """`trunk_widths` are the channels at 1/2, 1/4 and 1/8 of the resolution; None for N everywhere."""
+
+    def __init__(self, num_filters, stages=2, trunk_widths=None, **kwargs):
         super().__init__(num_filters, **kwargs)
         self.stages = stages
+        self.trunk_widths = tuple(trunk_widths or 3 * (num_filters,))
         # A concatenated module doubles its input: see layers/residual.py.
         self.after_module = 0.25 if stages > 1 else 1.0
 
     def get_config(self):
-        return {**super().get_config(), "stages": self.stages}
+        own = {"stages": self.stages, "trunk_widths": list(self.trunk_widths)}
+        return {**super().get_config(), **own}
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
 class AnalysisTransform(_TrunkTransform):
     """g_a. Input: x, float [B, H, W, 3] in 0..1, H and W multiples of 16. Output: y [B, H/16, W/16, N]."""
 
-    def __init__(self, num_filters, stages=2, **kwargs):
-        super().__init__(num_filters, stages, **kwargs)
-        n, gain = num_filters, self.after_module
+    def __init__(self, num_filters, stages=2, trunk_widths=None, **kwargs):
+        super().__init__(num_filters, stages, trunk_widths, **kwargs)
+        n, widths, gain = num_filters, self.trunk_widths, self.after_module
         self.downs = [
-            ResidualDownsampling(n, gain=1.0 if i == 0 else gain, name=f"down{i}") for i in range(3)
+            ResidualDownsampling(width, gain=1.0 if i == 0 else gain, name=f"down{i}")
+            for i, width in enumerate(widths)
         ]
-        self.modules = [residual_module(n, stages, name=f"module{i}") for i in range(1, 4)]
+        self.modules = [
+            residual_module(width, stages, name=f"module{i}") for i, width in enumerate(widths, 1)
+        ]
         self.last = Conv2D(n, strides=2, use_bias=False, gain=gain, name="last")
-        self.attentions = [AttentionBlock(n, name=f"attention{i}") for i in range(2)]
+        self.attentions = [
+            AttentionBlock(width, name=f"attention{i}") for i, width in enumerate((widths[1], n))
+        ]
         downs, modules = self.downs, self.modules
         self.path = [
             downs[0],
@@ -79,12 +88,18 @@ class AnalysisTransform(_TrunkTransform):
 class SynthesisTransform(_TrunkTransform):
     """g_s. Input: y_hat, float [B, h, w, N]. Output: x_hat, float [B, 16 h, 16 w, 3], not clipped."""
 
-    def __init__(self, num_filters, stages=2, **kwargs):
-        super().__init__(num_filters, stages, **kwargs)
-        n, gain = num_filters, self.after_module
-        self.attentions = [AttentionBlock(n, name=f"attention{i}") for i in range(2)]
-        self.modules = [residual_module(n, stages, name=f"module{i}") for i in range(4)]
-        self.ups = [ResidualUpsampling(n, gain=gain, name=f"up{i}") for i in range(3)]
+    def __init__(self, num_filters, stages=2, trunk_widths=None, **kwargs):
+        super().__init__(num_filters, stages, trunk_widths, **kwargs)
+        n, widths, gain = num_filters, self.trunk_widths[::-1], self.after_module
+        self.attentions = [
+            AttentionBlock(width, name=f"attention{i}") for i, width in enumerate((n, widths[1]))
+        ]
+        self.modules = [
+            residual_module(width, stages, name=f"module{i}") for i, width in enumerate((n, *widths))
+        ]
+        self.ups = [
+            ResidualUpsampling(width, gain=gain, name=f"up{i}") for i, width in enumerate(widths)
+        ]
         self.last = SubPixelConv2D(3, gain=gain * 0.002, name="last")
         modules, ups = self.modules, self.ups
         self.path = [

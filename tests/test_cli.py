@@ -1,5 +1,6 @@
 """The command line from end to end, with a tiny model."""
 
+import concurrent.futures
 import csv
 import io
 import os
@@ -62,9 +63,14 @@ def folder(tmp_path, monkeypatch, sample_pixels):
 def model(tiny_model_path, tiny_codec, monkeypatch):
     """The arguments that choose the tiny model, which is loaded once for all tests."""
     load = cli._load_codec
+    loaded = {}
 
-    def load_once(name=None):
-        return tiny_codec if name == tiny_model_path else load(name)
+    def load_once(name=None, **settings):
+        if name != tiny_model_path:
+            return load(name, **settings)
+        if settings and str(settings) not in loaded:
+            loaded[str(settings)] = load(name, **settings)
+        return loaded[str(settings)] if settings else tiny_codec
 
     monkeypatch.setattr(cli, "_load_codec", load_once)
     return ["--model", tiny_model_path]
@@ -77,7 +83,7 @@ def shipped(tiny_model_path, tiny_codec, tmp_path_factory, monkeypatch):
     shutil.copy(tiny_model_path, models / f"{MODEL_NAME}.npz")
     monkeypatch.setattr(zoo, "FOLDER", str(models))
     monkeypatch.setattr(zoo, "DEFAULT_MODEL", MODEL_NAME)
-    monkeypatch.setattr(cli, "_load_codec", lambda name=None: tiny_codec)
+    monkeypatch.setattr(cli, "_load_codec", lambda name=None, **settings: tiny_codec)
 
 
 @pytest.fixture
@@ -129,6 +135,51 @@ def test_any_size(folder, model, shape):
     assert gllmm("compress", *model, "in.png", "a.gllmm") == 0
     assert gllmm("decompress", *model, "a.gllmm", "out.png") == 0
     assert Image.open("out.png").size == shape[::-1]
+
+
+def test_tiles(folder, model, tiny_codec, sample_pixels):
+    pixels = np.tile(sample_pixels, (1, 2, 1))
+    Image.fromarray(pixels).save("large.png")
+    assert gllmm("compress", *model, "--tile", "64", "large.png") == 0
+    data = pathlib.Path("large.png.gllmm").read_bytes()
+    decoded = tiny_codec.decode(data)
+    untiled = tiny_codec.encode(pixels).latents[0]
+    assert np.mean(decoded.latents[0] != untiled) < 1e-3  # Ties may be rounded otherwise.
+    assert gllmm("decompress", *model, "--tile", "64", "large.png.gllmm", "out.png") == 0
+    difference = np.array(Image.open("out.png")).astype(int) - decoded.image
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "evaluate"])
+def test_tile_and_memory_reach_the_codec(monkeypatch, command):
+    seen = []
+    monkeypatch.setattr(cli, "_load_codec", lambda name, **settings: seen.append((name, settings)))
+    for flags, settings in (
+        ([], {}),
+        (["--tile", "200"], {"tile": 200}),
+        (["--memory", "70", "--tile", "1"], {"tile": 1, "memory": 70}),
+    ):
+        args = cli.parse_args(["gllmm", command, "a", "--model", "m", *flags])
+        cli._Codecs(args).chosen()
+        assert seen.pop() == ("m", settings)
+
+
+def test_crop(compressed, model, tiny_codec, capsys):
+    whole = tiny_codec.decompress(compressed.read_bytes()).astype(int)
+    assert gllmm("decompress", *model, "--crop", "37,11,50,20", compressed, "out.png") == 0
+    part = np.array(Image.open("out.png"))
+    assert np.abs(part - whole[11:31, 37:87]).max() <= 1
+    assert gllmm("decompress", *model, "--crop", "100,11,50,20", compressed, "b.png") == 1
+    assert "the region 100,11,50,20" in error_line(capsys)
+    assert not os.path.exists("b.png")
+
+
+def test_crop_of_a_picture_with_alpha(folder, model, sample_pixels):
+    alpha = np.random.default_rng(0).integers(0, 256, sample_pixels.shape[:2], dtype=np.uint8)
+    Image.fromarray(np.dstack([sample_pixels, alpha])).save("in.png")
+    assert gllmm("compress", *model, "in.png", "a.gllmm") == 0
+    assert gllmm("decompress", *model, "--crop", "3,5,20,10", "a.gllmm", "out.png") == 0
+    np.testing.assert_array_equal(np.array(Image.open("out.png"))[..., 3], alpha[5:15, 3:23])
 
 
 def test_quality(folder, model):
@@ -220,6 +271,64 @@ def test_progress_bar_on_a_terminal_only(folder, model, monkeypatch, terminal):
     stderr.truncate(0)
     assert gllmm("compress", *model, "photo.png") == 0
     assert stderr.getvalue() == ""
+
+
+def test_many_files_keep_their_order(folder, model, sample_pixels, capsys):
+    names = [f"{i}.png" for i in range(9)]
+    for i, name in enumerate(names):
+        Image.fromarray(sample_pixels[: 90 - 9 * i, : 9 * i + 2]).save(name)
+    pathlib.Path("3.png").write_bytes(b"not a picture")
+    args = ["compress", *model, "--verbose", "--output_dir", "out", *names]
+    assert gllmm(*args) == 1
+    out, err = capsys.readouterr()
+    assert re.findall(r"^(\d.png):", out, re.M) == [name for name in names if name != "3.png"]
+    assert "compressed 8 of 9 files" in out and err.count("\n") == 1 and "3.png" in err
+    for name in set(names) - {"3.png"}:
+        assert gllmm("compress", *model, name, "alone.gllmm") == 0
+        alone = pathlib.Path("alone.gllmm").read_bytes()
+        assert pathlib.Path("out", f"{name}.gllmm").read_bytes() == alone
+
+
+def test_a_large_picture_has_room_alone():
+    room = cli._Room(10)
+    inside, most = [], []
+
+    def work(pixels):
+        with room.take(pixels):
+            inside.append(pixels)
+            most.append(list(inside))
+            time.sleep(0.01)
+            inside.remove(pixels)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [4, 5, 99, 4, 5, 99, 1]))
+    assert len(most) == 7
+    for together in most:
+        assert sum(together) <= 10 or len(together) == 1
+
+
+def test_a_fault_stops_what_has_not_begun():
+    begun = []
+
+    def work(job):
+        begun.append(job)
+        if job == 1:
+            raise ZeroDivisionError
+
+    outcomes = cli._in_order(range(100), work, 2)
+    with pytest.raises(ZeroDivisionError):
+        for _, outcome in outcomes:
+            outcome()
+    outcomes.close()
+    assert len(begun) < 10
+
+
+@pytest.mark.parametrize("crop", ["1,2,3", "1,2,3,4,5", "a,b,c,d", ""])
+def test_crop_that_is_none(capsys, crop):
+    with pytest.raises(SystemExit) as caught:
+        cli.parse_args(["gllmm", "decompress", "a.gllmm", "--crop", crop])
+    assert caught.value.code == 2
+    assert "--crop" in capsys.readouterr().err
 
 
 def test_equal_names_do_not_overwrite_each_other(folder, model, sample_pixels, capsys):
@@ -340,7 +449,7 @@ BAD_FILES = {
     ),
     "huge": (
         lambda data: sealed(data[:15] + b"\xff\xff\xff\x7f" * 2 + b"\0"),
-        "limit of 16777216.*--max_pixels",
+        "limit of 268435456.*--max_pixels",
     ),
 }
 
@@ -502,7 +611,7 @@ def test_huge_png_is_one_line(folder):
     result = process("compress", "huge.png")
     assert result.returncode == 1
     assert result.stderr == (
-        "gllmm: huge.png: 100000 x 100000 = 10000000000 pixels, more than the limit of 16777216: "
+        "gllmm: huge.png: 100000 x 100000 = 10000000000 pixels, more than the limit of 268435456: "
         "raise --max_pixels\n"
     )
 

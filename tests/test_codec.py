@@ -1,6 +1,7 @@
 """The codec end to end on a tiny random model: sizes, files of others, threads, retracing."""
 
 import concurrent.futures
+import contextlib
 import subprocess
 import sys
 
@@ -102,11 +103,79 @@ def test_threads_share_a_codec(tiny_codec, sample_pixels):
 
 
 def test_no_retracing_for_other_sizes(tiny_codec, sample_pixels):
+    def tracing_count():
+        transforms = (*tiny_codec._analysis, tiny_codec._synthesis)
+        return [transform.tracing_count for transform in transforms]
+
     tiny_codec.decompress(tiny_codec.compress(sample_pixels))
-    count = tiny_codec._analyse.experimental_get_tracing_count()
+    count = tracing_count()
     tiny_codec.decompress(tiny_codec.compress(sample_pixels[:70, :10]))
-    assert tiny_codec._analyse.experimental_get_tracing_count() == count == 1
+    assert tracing_count() == count == [1, 1, 1]
     assert tiny_codec._decode_y.experimental_get_tracing_count() == 1
+
+
+@pytest.fixture(scope="module")
+def tiles_codec(tiny_model_path):
+    return Codec.load(tiny_model_path, tile=100)
+
+
+@pytest.mark.parametrize("shape", [(60, 300), (300, 60), (130, 200)])
+def test_tiles_equal_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, shape):
+    pixels = np.tile(sample_pixels, (4, 4, 1))[: shape[0], : shape[1]]
+    whole, tiled = tiny_codec.encode(pixels, 7), tiles_codec.encode(pixels, 7)
+    for ours, theirs in zip(tiled.latents, whole.latents):
+        assert ours.dtype == np.float32
+        different = ours != theirs  # A tie may be rounded otherwise.
+        assert np.mean(different) < 1e-3 and np.abs(ours - theirs).max() <= 1
+    for data in (whole.data, tiled.data):
+        one, other = tiny_codec.decode(data), tiles_codec.decode(data)
+        np.testing.assert_array_equal(one.latents[0], other.latents[0])
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "crop", [(0, 0, 200, 130), (199, 129, 1, 1), (0, 129, 9, 1), (61, 20, 70, 9)]
+)
+def test_crop_equals_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, crop):
+    pixels = np.tile(sample_pixels, (2, 2, 1))[:130, :200]
+    data = tiny_codec.compress(pixels)
+    whole = tiny_codec.decompress(data).astype(int)
+    x, y, width, height = crop
+    for codec in (tiny_codec, tiles_codec):
+        part = codec.decompress(data, crop=crop)
+        assert part.shape == (height, width, 3)
+        assert np.abs(part - whole[y : y + height, x : x + width]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "crop",
+    [(0, 0, 145, 1), (0, 0, 1, 97), (-1, 0, 1, 1), (0, 0, 0, 1), (5, 5, 3, -1), (144, 0, 1, 1)],
+)
+def test_regions_outside_the_picture_are_refused(tiny_codec, sample_pixels, crop):
+    data = tiny_codec.compress(sample_pixels)
+    with pytest.raises(ImageError, match="not inside the picture of 144 x 96"):
+        tiny_codec.decompress(data, crop=crop)
+
+
+def test_progress_over_several_tiles_only(tiny_codec, tiles_codec, sample_pixels):
+    bars = []
+
+    class Bar(contextlib.nullcontext):
+        def __init__(self, total, desc):
+            super().__init__(self)
+            self.total, self.desc, self.count = total, desc, 0
+            bars.append(self)
+
+        def update(self):
+            self.count += 1
+
+    for codec in (tiny_codec, tiles_codec):
+        data = codec.encode(sample_pixels, progress=Bar).data
+        codec.decode(data, progress=Bar)
+    assert [(bar.desc, bar.total, bar.count) for bar in bars] == [
+        ("analysis", 2, 2),
+        ("synthesis", 2, 2),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_crops_are_a_function_of_seed_step_and_index(drawn):
     small, few = second.batch(7, 2)  # another batch size, nothing drawn before
     np.testing.assert_array_equal(small, large[:2])
     np.testing.assert_array_equal(few, qualities[:2])
+    for part, expected in zip(second.batch(7, 3, first=2), (large, qualities)):
+        np.testing.assert_array_equal(part, expected[2:5])
     other_seed = data.Crops(drawn, 16, 4, QUALITIES).batch(7, 6)[0]
     assert not np.array_equal(large, other_seed)
     assert not np.array_equal(large, first.batch(8, 6)[0])
@@ -131,12 +133,24 @@ def test_fixed_rate_has_no_quality(drawn):
 
 def test_dataset_starts_anywhere(drawn):
     crops = data.Crops(drawn, 16, 0, QUALITIES)
-    batches = list(crops.dataset(5, 8, 2).as_numpy_iterator())
+    batches = list(crops.dataset(5, 8, 2, first=4).as_numpy_iterator())
     assert len(batches) == 3
     for step, (pixels, qualities) in zip((5, 6, 7), batches):
-        expected = crops.batch(step, 2)
+        expected = crops.batch(step, 2, first=4)
         np.testing.assert_array_equal(pixels, expected[0])
         np.testing.assert_array_equal(qualities, expected[1])
+
+
+def test_fingerprint_follows_names_sizes_and_order(folder, tmp_path):
+    paths = data.find_pictures(f"{folder}/**/*.png")
+    first = data.fingerprint(paths)
+    assert data.fingerprint(paths[:-1]) != first != data.fingerprint(paths[::-1])
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    paths = [path.replace(str(folder), str(moved)) for path in paths]
+    assert data.fingerprint(paths) == first
+    with open(paths[0], "ab") as f:
+        f.write(b"x")
+    assert data.fingerprint(paths) != first
 
 
 def test_centre_crops(drawn):

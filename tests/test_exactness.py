@@ -13,7 +13,6 @@ import tensorflow as tf
 from conftest import DATA
 
 from gllmm_tf.coding import wavefront
-from gllmm_tf.coding.integer_mixture import IntegerMixture
 
 HEIGHT, WIDTH, INDEX = 8, 12, 37
 
@@ -41,47 +40,54 @@ def test_everything_is_an_integer_below_2_53(tiny_codec):
     assert edges.min() >= 0 and edges.max() < 2**53 and total.max() < 2**53
 
 
+def masses_at(latent, y_hat, positions):
+    """Masses below and above the symbols at some positions, [P n, 2]."""
+    mixture, y = latent.mixture(latent.pad(tf.constant(y_hat)), tf.constant(positions, tf.int32))
+    return tf.stack([mixture.below(y - 0.5), mixture.below(y + 0.5)], 1).numpy()
+
+
+def latent_of(codec, z_hat, channels):
+    phi = codec.networks.hyper_synthesis(tf.constant(z_hat), tf.constant(INDEX))
+    families, components = codec.config.families, codec.config.components
+    return wavefront.Latent(codec.networks, families, components, phi, tf.constant(channels))
+
+
 def test_all_positions_at_once_against_one_step_at_a_time(tiny_codec):
     y_hat, z_hat = latents(8)
     wanted, _ = frequencies(tiny_codec, y_hat, z_hat)
-    wanted = wanted.reshape(HEIGHT, WIDTH, 8, 2)
-    config, networks = tiny_codec.config, tiny_codec.networks
-    phi = networks.hyper_synthesis(tf.constant(z_hat), tf.constant(INDEX))
-    contexts = wavefront.all_contexts(tf.constant(y_hat))
-    contexts = tf.reshape(contexts, [HEIGHT, WIDTH, -1])
-    seen = 0
-    for t in range(int(wavefront.num_steps(HEIGHT, WIDTH))):
-        at = wavefront.positions_of_step(tf.constant(t), HEIGHT, WIDTH)
-        params = networks.parameters(
-            tf.gather_nd(contexts, at),
-            networks.phi_part(tf.gather_nd(phi, at)),
-            networks.select(tf.range(8)),
+    wanted = wanted.reshape(HEIGHT * WIDTH, 8, 2)
+    latent = latent_of(tiny_codec, z_hat, list(range(8)))
+    steps = [[] for _ in range(wavefront.num_steps(HEIGHT, WIDTH))]
+    for row in range(HEIGHT):
+        for column in range(WIDTH):
+            steps[column + 3 * row].append(row * WIDTH + column)
+    for positions in steps:
+        edges = masses_at(latent, y_hat, positions)
+        np.testing.assert_array_equal(edges, wanted[positions].reshape(-1, 2))
+
+
+def test_no_step_reads_what_is_not_decoded_yet(tiny_codec):
+    """What a decoder has not reached is still 0 and must not matter."""
+    y_hat, z_hat = latents(8)
+    latent = latent_of(tiny_codec, z_hat, list(range(8)))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for t in (0, 5, 20, 32):
+        known = np.where((columns + 3 * rows < t)[..., None], y_hat, 0)
+        (positions,) = np.nonzero((columns + 3 * rows).reshape(-1) == t)
+        wanted, _ = latent.mixture(latent.pad(tf.constant(y_hat)), tf.constant(positions, tf.int32))
+        mixture, _ = latent.mixture(
+            latent.pad(tf.constant(known)), tf.constant(positions, tf.int32)
         )
-        mixture = IntegerMixture.from_parameters(params, config.families, config.components)
-        y = tf.reshape(tf.gather_nd(tf.constant(y_hat), at), [-1])
-        edges = tf.stack([mixture.below(y - 0.5), mixture.below(y + 0.5)], 1).numpy()
-        np.testing.assert_array_equal(edges, tf.gather_nd(wanted, at).numpy().reshape(-1, 2))
-        seen += len(at)
-    assert seen == HEIGHT * WIDTH
+        np.testing.assert_array_equal(mixture.parts, wanted.parts)
 
 
 def test_leaving_out_dead_channels_changes_nothing(tiny_codec):
     y_hat, z_hat = latents(8)
     y_hat[..., [1, 2, 6]] = 0
-    alive = tf.constant([0, 3, 4, 5, 7])
-    config, networks = tiny_codec.config, tiny_codec.networks
+    alive = [0, 3, 4, 5, 7]
     wanted, _ = frequencies(tiny_codec, y_hat, z_hat)
-    wanted = wanted.reshape(-1, 8, 2)[:, alive.numpy()]
-    phi = networks.hyper_synthesis(tf.constant(z_hat), tf.constant(INDEX))
-    some = tf.gather(tf.constant(y_hat), alive, axis=2)
-    params = networks.parameters(
-        wavefront.all_contexts(some),
-        networks.phi_part(tf.reshape(phi, [-1, 16])),
-        networks.select(alive),
-    )
-    mixture = IntegerMixture.from_parameters(params, config.families, config.components)
-    y = tf.reshape(some, [-1])
-    edges = tf.stack([mixture.below(y - 0.5), mixture.below(y + 0.5)], 1).numpy()
+    wanted = wanted.reshape(-1, 8, 2)[:, alive]
+    edges = masses_at(latent_of(tiny_codec, z_hat, alive), y_hat, np.arange(HEIGHT * WIDTH))
     np.testing.assert_array_equal(edges, wanted.reshape(-1, 2))
 
 
@@ -183,6 +189,19 @@ def test_streams_round_trip(tiny_codec, shape):
     np.testing.assert_array_equal(z_back, z_hat)
     np.testing.assert_array_equal(y_back, y_hat)
     assert sane
+
+
+def test_batches_and_bands_change_nothing(tiny_codec, monkeypatch):
+    """Large pictures are coded in bounded memory; that must not show in the stream."""
+    y_hat, z_hat = latents(8)
+    wanted = [s.numpy() for s in tiny_codec._encode(y_hat, z_hat, INDEX)]
+    information = tiny_codec._information(y_hat, z_hat, INDEX).numpy()
+    monkeypatch.setattr("gllmm_tf.coding.symbols.BATCH_ELEMENTS", 70)
+    monkeypatch.setattr("gllmm_tf.coding.fixed_point.BAND_POSITIONS", 20)
+    monkeypatch.setattr("gllmm_tf.codec.INFORMATION_POSITIONS", 7)
+    codec = type(tiny_codec)(tiny_codec._file)
+    assert [s.numpy() for s in codec._encode(y_hat, z_hat, INDEX)] == wanted
+    np.testing.assert_allclose(codec._information(y_hat, z_hat, INDEX), information, rtol=1e-12)
 
 
 def test_a_zero_latent_costs_next_to_nothing(tiny_codec):

@@ -112,7 +112,7 @@ def test_steps_are_those_of_the_reference(largest):
     for rate in (1e-2, 2e-2, 5e-3, 1e-3):
         gradients = [rng.normal(size=v.shape).astype(np.float32) for v in variables]
         optimizer.learning_rate.assign(rate)
-        optimizer.apply_gradients(zip([tf.constant(g) for g in gradients], variables))
+        optimizers.update(optimizer, [tf.constant(g) for g in gradients], variables)
         for reference, gradient in zip(references, gradients):
             reference.step(gradient, rate)
     for name, reference, variable in zip(SHAPES, references, variables):
@@ -124,7 +124,8 @@ def test_a_muon_step_is_as_long_as_an_adam_step():
     optimizer, variables = make([(3, 3, 48, 48)])
     before = variables[0].numpy()
     gradient = np.random.default_rng(3).normal(size=before.shape).astype(np.float32)
-    optimizer.apply_gradients([(tf.constant(gradient), variables[0])])
+    optimizers.update(optimizer, [tf.constant(gradient)], variables)
+    assert optimizer.iterations == 1
     length = np.sqrt(np.mean((variables[0].numpy() - before) ** 2)) / 1e-2
     assert 0.15 < length < 0.25
 

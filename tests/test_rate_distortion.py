@@ -129,8 +129,26 @@ def test_find_images_refuses_ambiguous_names_and_empty_folders(folder):
         rd.find_images([str(folder / "none")])
 
 
-@pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "webp"])
-def test_conventional_codecs_trade_rate_for_quality(name):
+def test_our_settings_are_half_qualities_of_one_model(tiny_model_path, tiny_codec):
+    coder = coders.learned_coder("ours", [tiny_model_path])
+    qualities, identities = zip(*(setting.split("@") for setting in coder.settings))
+    assert qualities == tuple(f"{half / 2:g}" for half in range(2, 17))
+    assert set(identities) == {tiny_codec.identity.hex()}
+
+
+@pytest.mark.parametrize(
+    "name, package",
+    [
+        ("jpeg", "PIL"),
+        ("jpeg2000", "PIL"),
+        ("jpeg2000-pillow", "PIL"),
+        ("webp", "PIL"),
+        ("jpegxl", "imagecodecs"),
+        ("heif", "pillow_heif"),
+    ],
+)
+def test_conventional_codecs_trade_rate_for_quality(name, package):
+    pytest.importorskip(package)
     coder = coders.CONVENTIONAL[name]()
     grid = np.stack(np.meshgrid(np.arange(96), np.arange(64)), -1).sum(-1)
     waves = 128 + 100 * np.sin(grid[..., None] / np.array([7.0, 9.0, 11.0]))

@@ -32,7 +32,7 @@ from gllmm_tf.errors import FormatError
 
 MAGIC = b"\x89GLM"
 VERSION = 1
-MAX_PIXELS = 1 << 24  # What a header may ask for unless the caller raises it: 16.8 Mpixel.
+MAX_PIXELS = 1 << 28  # What a header may ask for unless the caller raises it: 268 Mpixel.
 
 FLAG_METADATA = 0x01
 TAG_ICC = 1  # Colour profile (ICC), zlib-compressed.

@@ -1,22 +1,26 @@
 """The networks between decoded integers and the coder, in arithmetic that cannot round differently.
 
-Every number here is an integer held in a float64. Kernels are int16 with one power of two per layer,
-activations are rounded to a grid and clipped, so that each product and each partial sum is exactly
-representable (below 2^53): any order of summation, fused or not, on any machine, gives the same
-result. What follows a sum is +, -, x, a comparison or rounding of such integers, element by element.
+Kernels are int16 with one power of two per layer, activations are integers on a grid, clipped. Every
+product and every partial sum is exactly representable: sums in float32 by short digits
+(`exact_product`), and what adds the digits up in float64, below 2^53. Any order of summation, fused or
+not, on any machine, gives the same result. What follows a sum is +, -, x, a comparison or rounding of
+such integers, element by element.
 
     stored kernel  K = round(kernel 2^B),   |K| < 2^15,  B per layer
     activation     a = round(value 2^8),    |a| <= 2^19
     layer          a' = clip(round(2^-B (sum a K + bias)))
 
 Bounds: |a K| < 2^34 and at most 2^15 products per output (N <= 1024) give sums below 2^50.
+Memory beyond inputs and outputs is bounded: h_s works on bands of rows.
 """
 
 import numpy as np
 import tensorflow as tf
 
+from gllmm_tf.coding import exact_product
+
 ACTIVATION_BITS = 8
-ACTIVATION_LIMIT = 2.0**19
+ACTIVATION_LIMIT = 2.0**exact_product.ACTIVATION_LIMIT_BITS
 SYMBOL_LIMIT = 2.0**15  # decoded integers are clipped to this where they enter a network
 PARAMETER_BITS = 12  # the mixture's parameters are multiples of 2^-12 ...
 PARAMETER_LIMIT = 2.0**28  # ... and at most 2^16
@@ -25,8 +29,9 @@ MAX_EXPONENT = 20
 SLOPE, SLOPE_BITS = 13107.0, 16  # leaky ReLU: 13107 / 2^16 = 0.199997
 GAIN_BITS = 12  # inverse gains of z are multiples of 2^-12
 QUALITY_STEPS = 16  # qualities are coded in sixteenths
+BAND_POSITIONS = 4096  # of one band in h_s
 
-_F64 = tf.float64
+_F32, _F64 = tf.float32, tf.float64
 
 
 def quantise_layer(kernel, bias, input_bits=ACTIVATION_BITS):
@@ -109,14 +114,21 @@ def _requantise(total, shift):
 
 
 def _leaky_relu(value):
-    return tf.maximum(value, tf.round(value * SLOPE * 2.0**-SLOPE_BITS))
+    return tf.maximum(value, tf.round(value * (SLOPE * 2.0**-SLOPE_BITS)))
 
 
 class _Layer:
+    """Attributes: kernel, int16; bias, float64; exponent B; bits: log2 of the activations' base."""
+
     def __init__(self, arrays, name):
-        self.kernel = tf.constant(arrays[f"{name}/kernel"], _F64)
+        self.kernel = tf.constant(arrays[f"{name}/kernel"], tf.int16)
         self.bias = tf.constant(arrays[f"{name}/bias"], _F64)
         self.exponent = int(arrays[f"{name}/exponent"])
+        self.bits = exact_product.digit_bits(arrays[f"{name}/kernel"])
+
+    def split(self):
+        """The whole kernel's digits, float32 [rows, 2 columns]."""
+        return exact_product.split_kernel(tf.reshape(self.kernel, [-1, self.kernel.shape[-1]]))
 
 
 class FixedPointNetworks:
@@ -134,82 +146,90 @@ class FixedPointNetworks:
         self._context = _Layer(arrays, "context")
         self._hidden = [_Layer(arrays, f"hidden/{i}") for i in range(2)]
         self._last = _Layer(arrays, "last")
-        # The first hidden layer reads [context, phi].
-        self._from_context, self._from_phi = tf.split(self._hidden[0].kernel, 2)
         self._inverse_gain = self._phi_offset = None
         if "z/inverse_gain" in arrays:
             self._inverse_gain = tf.constant(arrays["z/inverse_gain"], _F64)
             self._phi_offset = tf.constant(arrays["phi/offset"], _F64)
 
     def hyper_synthesis(self, z_hat, quality_index):
-        """z_hat, float64 integers [h/4, w/4, N]; quality_index, int32 scalar. Returns phi [h, w, 2 N]."""
+        """phi of z_hat.
+
+        Args:
+            z_hat: float64 integers [h/4, w/4, N].
+            quality_index: int32 scalar.
+
+        Returns:
+            float32 integers [h, w, 2 N] in units of 2^-8.
+        """
         z_hat = tf.clip_by_value(z_hat, -SYMBOL_LIMIT, SYMBOL_LIMIT)
         if self._inverse_gain is None:
             x = z_hat * 2.0**ACTIVATION_BITS
         else:
             product = z_hat * tf.gather(self._inverse_gain, quality_index)
             x = tf.round(product * 2.0 ** (ACTIVATION_BITS - GAIN_BITS))
-        x = tf.clip_by_value(x, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        x = tf.cast(tf.clip_by_value(x, -ACTIVATION_LIMIT, ACTIVATION_LIMIT), _F32)
         for i, layer in enumerate(self._h_s):
             if i in (1, 3):
                 x = _insert_zeros(x)
-            x = _requantise(_correlate3x3(x, layer.kernel) + layer.bias, layer.exponent)
-            if i < 4:
-                x = _leaky_relu(x)
-        if self._phi_offset is not None:
-            x += tf.gather(self._phi_offset, quality_index)
-        return tf.clip_by_value(x, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+            def finish(total, layer=layer, last=i == 4):
+                value = _requantise(total + layer.bias, layer.exponent)
+                if not last:
+                    value = _leaky_relu(value)
+                elif self._phi_offset is not None:
+                    value += tf.gather(self._phi_offset, quality_index)
+                    value = tf.clip_by_value(value, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+                return tf.cast(value, _F32)
+
+            x = _correlate3x3(x, layer, finish)
+        return x
 
     def select(self, channels):
-        """The context and the last layer for some channels of y only: those that are not all zero.
+        """The kernels of the entropy parameters for some channels of y only: those not all zero.
 
-        Channels left out are zero in y_hat and so contribute nothing to any context. Returns
-        (context kernel [12 n, 2 N], last kernel [1280, groups n]) for int32 `channels` [n].
+        Channels left out are zero in y_hat and so contribute nothing to any context.
+
+        Args:
+            channels: int32 [n].
+
+        Returns:
+            (context, hidden 0, hidden 1, last), digits of the kernels [12 n, 2 N], [4 N, width],
+            [width, width'] and [width', groups n].
         """
         context = tf.gather(self._context.kernel, channels, axis=1)
         last = tf.reshape(self._last.kernel, [-1, self.num_groups, self.num_filters])
         last = tf.gather(last, channels, axis=2)
         return (
-            tf.reshape(context, [-1, 2 * self.num_filters]),
-            tf.reshape(last, [tf.shape(last)[0], -1]),
+            exact_product.split_kernel(tf.reshape(context, [-1, 2 * self.num_filters])),
+            *(layer.split() for layer in self._hidden),
+            exact_product.split_kernel(tf.reshape(last, [tf.shape(last)[0], -1])),
         )
 
-    def phi_part(self, phi):
-        """phi's share of the first hidden layer's sums, [..., width]: the same for any order of adding."""
-        return _matmul(phi, self._from_phi) + self._hidden[0].bias
-
-    def parameters(self, context, phi_part, selected):
+    def parameters(self, context, phi, selected):
         """The mixture's raw parameters.
 
         Args:
-            context: float64 integers [P, 12 n], the causal neighbours of P positions in raster order
+            context: float32 integers [P, 12 n], the causal neighbours of P positions in raster order
                 of the taps, n channels each.
-            phi_part: `phi_part(phi)` at these positions, [P, width].
+            phi: float32 integers [P, 2 N], `hyper_synthesis` at these positions.
             selected: `select(channels)`.
 
         Returns:
             float64 integers [P, groups, n] in units of 2^-12.
         """
-        context_kernel, last_kernel = selected
+        context_kernel, *hidden_kernels, last_kernel = selected
         context = tf.clip_by_value(context, -SYMBOL_LIMIT, SYMBOL_LIMIT)
-        total = tf.matmul(context, context_kernel) + self._context.bias
-        x = _requantise(total, self._context.exponent - ACTIVATION_BITS)
-        first, second = self._hidden
-        total = tf.matmul(x, self._from_context) + phi_part
-        x = _leaky_relu(_requantise(total, first.exponent))
-        total = tf.matmul(x, second.kernel) + second.bias
-        x = _leaky_relu(_requantise(total, second.exponent))
-        total = tf.matmul(x, last_kernel)
+        total = exact_product.multiply(context, context_kernel, self._context.bits)
+        x = _requantise(total + self._context.bias, self._context.exponent - ACTIVATION_BITS)
+        x = tf.concat([tf.cast(x, _F32), phi], 1)
+        for layer, kernel in zip(self._hidden, hidden_kernels):
+            total = exact_product.multiply(x, kernel, layer.bits) + layer.bias
+            x = tf.cast(_leaky_relu(_requantise(total, layer.exponent)), _F32)
+        total = exact_product.multiply(x, last_kernel, self._last.bits)
         shift = ACTIVATION_BITS + self._last.exponent - PARAMETER_BITS
         value = tf.round(total * 2.0**-shift)
         value = tf.clip_by_value(value, -PARAMETER_LIMIT, PARAMETER_LIMIT)
         return tf.reshape(value, [tf.shape(value)[0], self.num_groups, -1])
-
-
-def _matmul(x, kernel):
-    """[..., C] times [C, D] without a rank-dependent kernel."""
-    flat = tf.matmul(tf.reshape(x, [-1, tf.shape(kernel)[0]]), kernel)
-    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [tf.shape(kernel)[1]]], 0))
 
 
 def _insert_zeros(x):
@@ -220,16 +240,36 @@ def _insert_zeros(x):
     return tf.reshape(x, [2 * shape[0], 2 * shape[2], shape[4]])
 
 
-def _correlate3x3(x, kernel):
-    """Zero-padded correlation of [h, w, C] with [3, 3, C, D] as nine matrix products.
+def _correlate3x3(x, layer, finish):
+    """Zero-padded correlation of float32 integers [h, w, C] with the layer's kernel [3, 3, C, D].
 
-    A convolution routine might choose Winograd or Fourier transforms, which are not exact.
+    As matrix products: a convolution routine might choose Winograd or Fourier transforms, which are
+    not exact. Band by band of rows; `finish` maps the float64 sums [M, D] to the result.
     """
     height, width = tf.shape(x)[0], tf.shape(x)[1]
+    kernel = layer.split()
     padded = tf.pad(x, [[1, 1], [1, 1], [0, 0]])
-    total = tf.zeros([height, width, tf.shape(kernel)[3]], _F64)
-    for row in range(3):
-        for column in range(3):
-            shifted = padded[row : row + height, column : column + width]
-            total += _matmul(shifted, kernel[row, column])
-    return total
+    rows = tf.maximum(1, BAND_POSITIONS // width)
+    count = (height + rows - 1) // rows
+
+    def band(i, bands):
+        top = i * rows
+        bottom = tf.minimum(top + rows, height)
+        digits = exact_product.split_activations(padded[top : bottom + 2], layer.bits)
+        taps = [
+            digits[:, row : bottom - top + row, column : column + width]
+            for row in range(3)
+            for column in range(3)
+        ]
+        patches = tf.reshape(tf.concat(taps, 3), [-1, kernel.shape[0]])
+        products = tf.matmul(patches, kernel)
+        products = tf.reshape(products, [tf.shape(digits)[0], -1, kernel.shape[1]])
+        return i + 1, bands.write(i, finish(exact_product.join(products, layer.bits)))
+
+    bands = tf.TensorArray(
+        _F32, count, element_shape=[None, layer.kernel.shape[3]], infer_shape=False
+    )
+    _, bands = tf.while_loop(
+        lambda i, _: i < count, band, (tf.constant(0), bands), parallel_iterations=1
+    )
+    return tf.reshape(bands.concat(), [height, width, layer.kernel.shape[3]])

@@ -4,6 +4,7 @@ Same layout and meaning as `gllmm_tf.mixture.Mixture`, but all values are intege
 exponential and the CDFs are looked up in the stored tables, so every machine finds the same masses.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from gllmm_tf.coding import tables
@@ -23,80 +24,78 @@ class IntegerMixture:
     """One discretised mixture per element, for E elements.
 
     `below(x)` is the mass below a half-integer x, in units where the whole distribution weighs
-    `total`; both are integers below 2^53, so masses subtract exactly.
+    `total`; both are integers below 2^53, so masses subtract exactly. Components come first in all
+    tensors: operations run along the many elements, not along the few components.
 
     Attributes:
-        weights: float64 integers [E, C], C = families x components; about 2^16 in sum.
-        means: float64 integers [E, C], units of 2^-12.
-        scales: float64 integers [E, C], units of 2^-12, at least 2^6.
+        parts: float64 integers [3, C, E], C = families x components: weights, about 2^16 in sum;
+            means in units of 2^-12; scales in units of 2^-12, at least 2^6.
         total: float64 integers [E].
     """
 
-    def __init__(self, weights, means, scales, family_index):
-        self.weights = weights
-        self.means = means
-        self.scales = scales
+    def __init__(self, parts, family_index):
+        self.parts = parts
         self._family_index = family_index
+        self._weights, self._means, self._scales = tf.unstack(parts)
         unit = 2.0 ** (tables.CDF_BITS + FRACTION_BITS)
-        self.total = tf.reduce_sum(weights, -1) * unit
+        self.total = tf.reduce_sum(self._weights, 0) * unit
 
     @classmethod
     def from_parameters(cls, params, families, components):
         """params: float64 integers [P, groups, n] in units of 2^-12; elements are ordered [P, n]."""
         count = len(families)
-        inner = params[:, : 3 * count * components]
-        inner = tf.reshape(inner, [-1, count, components, 3, tf.shape(params)[2]])
-        inner = tf.transpose(inner, [0, 4, 1, 2, 3])  # [P, n, F, K, 3]
-        inner = tf.reshape(inner, [-1, count, components, 3])
-        weights = _softmax(inner[..., 0])  # [E, F, K]
+        params = tf.transpose(params, [1, 0, 2])
+        params = tf.reshape(params, [tf.shape(params)[0], -1])  # [groups, E]
+        inner = tf.reshape(params[: 3 * count * components], [count, components, 3, -1])
+        weights = _softmax(inner[:, :, 0], 1)  # [F, K, E]
         if count > 1:
-            outer = tf.transpose(params[:, 3 * count * components :], [0, 2, 1])
-            outer = _softmax(tf.reshape(outer, [-1, count]))  # [E, F]
-            weights = tf.round(weights * outer[:, :, None] * 2.0**-WEIGHT_BITS)
-        flat = [-1, count * components]
+            outer = _softmax(params[3 * count * components :], 0)  # [F, E]
+            weights = tf.round(weights * outer[:, None] * 2.0**-WEIGHT_BITS)
+        scales = tf.maximum(tf.abs(inner[:, :, 2]), SCALE_MIN)
+        parts = tf.stack([weights, inner[:, :, 1], scales])
         family_index = [FAMILIES.index(f) for f in families for _ in range(components)]
-        return cls(
-            tf.reshape(weights, flat),
-            tf.reshape(inner[..., 1], flat),
-            tf.maximum(tf.abs(tf.reshape(inner[..., 2], flat)), SCALE_MIN),
-            family_index,
-        )
+        return cls(tf.reshape(parts, [3, count * components, -1]), family_index)
 
     def gather(self, index):
         """The mixtures of the elements `index`, int32 [n]."""
-        parts = (tf.gather(t, index) for t in (self.weights, self.means, self.scales))
-        return IntegerMixture(*parts, self._family_index)
+        return IntegerMixture(tf.gather(self.parts, index, axis=2), self._family_index)
 
     def centre(self):
         """The integer nearest to the mean, float64 [E]: the first guess that the coder tests."""
-        mean = tf.reduce_sum(self.weights * self.means, -1) / tf.reduce_sum(self.weights, -1)
+        mean = tf.reduce_sum(self._weights * self._means, 0) / tf.reduce_sum(self._weights, 0)
         return tf.round(mean * 2.0**-PARAMETER_BITS)
 
     def below(self, x):
-        """Mass below x, float64 integers [E]; x: float64 half-integers [E]."""
-        table = tf.constant(tables.load()["cdf"])
-        cells = table.shape[1] - 1
+        """Mass below x, float64 integers [..., E]; x: float64 half-integers [..., E]."""
         limit = float(tables.CDF_RANGE << POSITION_BITS)
-        # |x| reaches 2^31, so the numerator stays below 2^44; one correctly rounded division.
-        distance = x[:, None] * 2.0**PARAMETER_BITS - self.means
-        position = tf.round(distance * 2.0**POSITION_BITS / self.scales)
-        position = tf.clip_by_value(position, -limit, limit - 1.0) + limit
+        # |x| reaches 2^31: the distance in units of 2^-12 stays below 2^44, its multiple by a power
+        # of two is exact. One correctly rounded division.
+        distance = x[..., None, :] * 2.0 ** (PARAMETER_BITS + POSITION_BITS)
+        distance -= self._means * 2.0**POSITION_BITS
+        position = tf.round(distance / self._scales)
+        position = tf.clip_by_value(position, -limit, limit - 1.0)
         cell = tf.floor(position * 2.0**-FRACTION_BITS)
         fraction = position - cell * 2.0**FRACTION_BITS
-        offset = tf.constant([f * (cells + 1) for f in self._family_index], tf.int32)
-        index = tf.cast(cell, tf.int32) + offset
-        flat = tf.reshape(table, [-1])
-        left = tf.cast(tf.gather(flat, index), _F64)
-        right = tf.cast(tf.gather(flat, index + 1), _F64)
-        value = left * 2.0**FRACTION_BITS + (right - left) * fraction
-        return tf.reduce_sum(self.weights * value, -1)
+        lines = _lines()
+        middle = lines.shape[1] // 2
+        start = [[f * lines.shape[1] + middle] for f in self._family_index]
+        index = tf.cast(cell, tf.int32) + tf.constant(start, tf.int32)
+        left, rise = tf.unstack(tf.gather(tf.reshape(lines, [-1, 2]), index), axis=-1)
+        return tf.reduce_sum(self._weights * (left + rise * fraction), -2)
 
 
-def _softmax(logits):
-    """Integer softmax over the last axis: about 2^16 in sum. logits: units of 2^-12, integers."""
-    table = tf.constant(tables.load()["exp"])
-    distance = tf.reduce_max(logits, -1, keepdims=True) - logits
+def _lines():
+    """The CDFs piece by piece, float64 [families, cells, 2]: 2^8 times the left end, and the rise."""
+    table = tables.load()["cdf"].astype(np.float64)
+    left = table[:, :-1] * 2.0**FRACTION_BITS
+    return tf.constant(np.stack([left, np.diff(table)], -1))
+
+
+def _softmax(logits, axis):
+    """Integer softmax over an axis: about 2^16 in sum. logits: units of 2^-12, integers."""
+    table = tf.constant(tables.load()["exp"], _F64)
+    distance = tf.reduce_max(logits, axis, keepdims=True) - logits
     step = 2.0 ** (tables.EXP_RESOLUTION_BITS - PARAMETER_BITS)
     index = tf.minimum(tf.round(distance * step), float(table.shape[0] - 1))
-    e = tf.cast(tf.gather(table, tf.cast(index, tf.int32)), _F64)
-    return tf.round(e * 2.0**WEIGHT_BITS / tf.reduce_sum(e, -1, keepdims=True))
+    e = tf.gather(table, tf.cast(index, tf.int32))
+    return tf.round(e * 2.0**WEIGHT_BITS / tf.reduce_sum(e, axis, keepdims=True))

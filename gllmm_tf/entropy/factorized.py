@@ -54,6 +54,15 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
 
         return tuple(t.numpy() for t in build())
 
+    # Keras' saving does not look into the prior, a tf.Module.
+    def save_own_variables(self, store):
+        for i, variable in enumerate(self.weights):
+            store[str(i)] = variable
+
+    def load_own_variables(self, store):
+        for i, variable in enumerate(self.weights):
+            variable.assign(store[str(i)])
+
     def get_config(self):
         return {
             "name": self.name,

@@ -1,0 +1,26 @@
+"""What clients of the service may ask for."""
+
+import dataclasses
+
+from gllmm_tf.coding import container
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one client, and all of them together, may ask for.
+
+    Attributes:
+        bytes: of a body.
+        pixels: width x height of a picture.
+        seconds: from the head of a request to its answer.
+        threads: pictures that are worked on at a time.
+        waiting: requests that may wait beyond these, bodies in transfer included.
+        retry_after: seconds, what a refused client is told.
+    """
+
+    bytes: int = 1 << 25
+    pixels: int = container.MAX_PIXELS
+    seconds: float = 120.0
+    threads: int = 2
+    waiting: int = 8
+    retry_after: int = 2

@@ -1,0 +1,78 @@
+"""The experiments around training, as far as they need no minutes: what they run and how they judge."""
+
+import importlib
+import itertools
+import json
+import subprocess
+import sys
+
+import acceptance_training
+import compressai_step
+import numpy as np
+import overfit
+import pytest
+
+from gllmm_tf import config, errors, training
+
+
+def test_acceptance_covers_every_kind_of_training():
+    table = acceptance_training.configurations(60)
+    settings = {
+        name: training.Settings(train_glob="-", run_dir="-", **row) for name, row in table.items()
+    }
+    families = {s.model_config().families for s in settings.values()}
+    subsets = (itertools.combinations(config.FAMILIES, n) for n in (1, 2, 3))
+    assert families == set(itertools.chain(*subsets))
+    for name in ("system", "metric", "optimizer", "rounding", "precision"):
+        assert len({getattr(s, name) for s in settings.values()}) == 2, name
+    assert len(settings["variable rate"].lambda_list) == 3
+    first = settings["gllmm, 200 steps"]
+    assert (first.steps, first.num_filters, first.batch) == (200, 32, 8)
+
+
+def test_acceptance_reads_the_curve(tmp_path):
+    rows = [{"loss": 10.0 - i, "skipped": 0} for i in range(10)] + [{"validation": {}}]
+    text = "\n".join(map(json.dumps, rows))
+    (tmp_path / "metrics.jsonl").write_text(text)
+    assert acceptance_training.losses_of(str(tmp_path)) == (9.5, 1.5, 0)
+    (tmp_path / "metrics.jsonl").write_text('{"loss": null, "skipped": 5}')
+    first, last, skipped = acceptance_training.losses_of(str(tmp_path))
+    assert not last < first and skipped == 5
+
+
+def test_overfit_crop():
+    path = f"{overfit.ROOT}/assets/friends.png"
+    crop = overfit.crop_of(path, 20, 200)
+    assert crop.shape == (1, 256, 256, 3) and crop.dtype == np.uint8
+    np.testing.assert_array_equal(crop[0, 5:], overfit.crop_of(path, 25, 200)[0, :-5])
+    with pytest.raises(errors.ImageError, match="friends.png: has no 256 x 256 pixels at row 300"):
+        overfit.crop_of(path, 300, 0)
+
+
+def test_stand_ins_can_be_imported_and_inherited(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, compressai_step.StandIns()])
+    transforms = importlib.import_module("torchvision.transforms")
+    try:
+
+        @transforms.functional_transform("name")
+        class Mine(transforms.BaseTransform):
+            answer = 42
+
+        assert Mine().answer == 42 and issubclass(Mine, compressai_step.Nothing)
+        assert not [name for name in vars(transforms) if name[0].isupper()]
+    finally:
+        for name in [
+            n for n in sys.modules if n.split(".")[0] in compressai_step.StandIns.PACKAGES
+        ]:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "name, flags",
+    [("acceptance_training", ["--train_glob=-", "--work_dir=-"]), ("data_rate", [])],
+)
+def test_refusal_is_one_line(name, flags):
+    script = f"{overfit.ROOT}/experiments/{name}.py"
+    done = subprocess.run([sys.executable, script, *flags, "x"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"{name}.py: unexpected argument 'x'; see --help\n"

@@ -1,0 +1,34 @@
+"""Real files of validation: their size, what comes back, and the table."""
+
+import numpy as np
+
+from gllmm_tf import Codec, training, validation
+
+
+def test_files_are_those_of_the_codec(tiny_model_path, tiny_codec, sample_pixels):
+    pictures = np.stack([sample_pixels[:64, :80], sample_pixels[20:84, 64:]])
+    files = validation.compress(tiny_model_path, pictures, 2)
+    assert len(files) == 2
+    sizes = [len(tiny_codec.compress(picture, 2)) for picture in pictures]
+    assert files[1].bpp == 8 * sum(sizes) / (2 * 64 * 80)
+    codec = Codec.load(tiny_model_path)
+    expected = codec.decompress(codec.compress(pictures[0], 1))
+    np.testing.assert_array_equal(files[0].decoded[0], expected)
+    error = np.square(pictures.astype(float) - files[1].decoded).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(files[1].psnr, np.mean(10 * np.log10(255**2 / error)))
+    beside = validation.side_by_side(pictures, files[0].decoded)
+    assert beside.shape == (2, 64, 160, 3)
+    np.testing.assert_array_equal(beside[:, :, :80], pictures)
+    np.testing.assert_array_equal(beside[1, :, 80:], files[0].decoded[1])
+
+
+def test_table():
+    row = {"quality": 1, "lambda": 0.01, "loss": 2.5, "bpp": 0.25, "psnr": 30.0}
+    head, line = training.table({"loss": 2.5, "qualities": [row]})
+    assert head.split() == ["quality", "lambda", "bpp", "PSNR", "dB", "loss"]
+    assert line.split() == ["1", "0.01", "0.2500", "30.00", "2.5000"]
+    files = {"pictures": 4, "estimated_bpp": 0.3, "bpp": 0.31, "psnr": 29.5}
+    row = {**row, "ms_ssim": 0.95, "files": files}
+    head, line = training.table({"loss": 2.5, "qualities": [row]})
+    assert "MS-SSIM   | 4 files: bpp  estimate  PSNR dB" in head
+    assert line.split()[-5:] == ["0.95000", "|", "0.3100", "0.3000", "29.50"]

@@ -1,0 +1,85 @@
+"""The page of the models: it is up to date, and its facts come from where it says."""
+
+import csv
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "experiments"))
+
+import zoo_page  # noqa: E402
+from coders import ExperimentError  # noqa: E402
+
+from gllmm_tf import zoo  # noqa: E402
+
+REMAKE = "docs/models.md is out of date: python experiments/zoo_page.py"
+
+
+@pytest.fixture(scope="module")
+def shipped_page():
+    return (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+def row(quality, image="a.png", bpp=0.5, identity=None, codec="ours"):
+    identity = identity or zoo.read_model().identity.hex()
+    numbers = {"bpp": bpp, "psnr": 30.0, "ms_ssim": 0.9}
+    return {"image": image, "codec": codec, "setting": f"{quality}@{identity}", **numbers}
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_page_has_identity_and_size_of_every_model(name, shipped_page):
+    assert zoo_page.identity_row(name) in shipped_page, REMAKE
+    for line in [*zoo_page.network_rows(name), *zoo_page.training_rows(name)]:
+        assert line in shipped_page, REMAKE
+
+
+def test_page_has_no_other_models(shipped_page):
+    heads = [line[3:].split(",")[0] for line in shipped_page.splitlines() if line[:3] == "## "]
+    assert sorted(heads) == sorted([*zoo.names(), "Training pictures"]), REMAKE
+    assert f"## {zoo.DEFAULT_MODEL}, the default\n" in shipped_page, REMAKE
+
+
+def test_figures_are_those_of_the_models_identity_only():
+    rows = [row("10", bpp=1.25), row("2", bpp=0.25), row("2", "b.png", 0.75)]
+    rows += [row("10", "b.png", 1.75), row("3", identity="00" * 8, bpp=9.0)]
+    lines = zoo_page.kodak_rows(zoo.DEFAULT_MODEL, rows)
+    assert lines[0] == "Kodak, 2 pictures:"
+    assert [line.split("|")[1:3] for line in lines[4:]] == [
+        [" 2 ", " 0.5000 "],
+        [" 10 ", " 1.5000 "],
+    ]
+    assert lines[-1].endswith("| 30.00 | 0.9000 | 10.00 |")
+    assert zoo_page.kodak_rows(zoo.DEFAULT_MODEL, rows[-1:]) == ["Not measured on Kodak."]
+    with pytest.raises(ExperimentError, match="different numbers of pictures"):
+        zoo_page.kodak_rows(zoo.DEFAULT_MODEL, rows[:3])
+
+
+def test_licences_are_counted(tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    table = [
+        ("github:a/b @0123abcd", "CC-BY-SA-4.0 (debian/copyright)"),
+        ("github:a/b @0123abcd", "Somewhere (CC BY-SA 4.0) https://x.org/y"),
+        ("github:a/b @0123abcd", "Photos are public domain: https://x.org"),
+        ("Debian p 1-2", "CC-BY-4.0 / CC0"),
+        ("c", 'repo README: "do as you wish"'),
+        ("c", "Unsplash License"),
+        ("c", "Licensed under Attribution 2.0 Generic <https://x.org/by"),
+    ]
+    with open(manifest, "w", newline="") as file:
+        csv.writer(file).writerows([("origin", "licence"), *table])
+    counted = {
+        (r["licence"], r["origin"]): r["pictures"] for r in zoo_page.count_licences(manifest)
+    }
+    assert counted == {
+        ("CC-BY-SA-4.0", "a/b"): 2,
+        ("CC0 or public domain", "a/b"): 1,
+        ("CC-BY-4.0 / CC0", "Debian p 1-2"): 1,
+        ("do as you wish", "c"): 1,
+        ("Unsplash licence", "c"): 1,
+        ("CC-BY-2.0", "c"): 1,
+    }
+    manifest.write_text("a,b\n1,2\n")
+    with pytest.raises(ExperimentError, match="no column"):
+        zoo_page.count_licences(str(manifest))
