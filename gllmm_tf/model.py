@@ -154,6 +154,7 @@ class CompressionModel(tf.keras.Model):
             gain_y, inverse_y, gain_z, inverse_z, phi_offset = self.gains(quality)
 
         y = tf.cast(self.g_a(x), tf.float32) * gain_y
+
         def rated(value):
             if rate_gradient is None:
                 return value

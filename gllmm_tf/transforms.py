@@ -95,7 +95,8 @@ class SynthesisTransform(_TrunkTransform):
             AttentionBlock(width, name=f"attention{i}") for i, width in enumerate((n, widths[1]))
         ]
         self.modules = [
-            residual_module(width, stages, name=f"module{i}") for i, width in enumerate((n, *widths))
+            residual_module(width, stages, name=f"module{i}")
+            for i, width in enumerate((n, *widths))
         ]
         self.ups = [
             ResidualUpsampling(width, gain=gain, name=f"up{i}") for i, width in enumerate(widths)
