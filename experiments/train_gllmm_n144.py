@@ -1,4 +1,4 @@
-"""The shipped default: GLLMM, N = 144 with a narrower trunk, eight qualities, grown from N = 48.
+"""The model for higher rates: GLLMM, N = 144 with a narrower trunk, grown from gllmm-n48.
 
     python train.py --config=experiments/train_gllmm_n144.py \\
         --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n144

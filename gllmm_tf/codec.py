@@ -17,6 +17,7 @@ either file decodes to its encoder's symbols, with and without tiles.
 import collections
 import contextlib
 import functools
+import threading
 import time
 
 import numpy as np
@@ -59,7 +60,7 @@ or None. seconds: {stage: seconds}. latents: (y_hat, z_hat), float32 integers.
 
 
 class Codec:
-    """A loaded model. Reading from several threads is safe; nothing changes after loading.
+    """A loaded model, for any number of threads: each stage works on one picture at a time.
 
     Args:
         model_file: `ModelFile`.
@@ -99,6 +100,10 @@ class Codec:
         self._decode_z = _graph(self._decode_hyper, string, tf.TensorSpec([2], tf.int32))
         self._decode_y = _graph(self._decode_latent, latent, string, _INDEX)
         self._information = _graph(self._information_bits, latent, latent, _INDEX)
+        # An operation of TensorFlow 2.14 on oneDNN keeps its reordered weights, and frees them when the
+        # shape of the picture asks for another order, while another thread may be reading them.
+        stages = ("analysis", "entropy coding", "entropy decoding", "synthesis", "information")
+        self._turn = {stage: threading.Lock() for stage in stages}
 
     @classmethod
     def load(cls, name_or_path=None, **settings):
@@ -142,10 +147,12 @@ class Codec:
         index = self._quality_index(quality)
         clock = _Clock()
         height, width = image.shape[:2]
-        y_hat, z_hat = self._analyse(image, index, progress)
+        with self._turn["analysis"]:
+            y_hat, z_hat = self._analyse(image, index, progress)
         clock.lap("analysis")
         exact = (tf.constant(latent, _F64) for latent in (y_hat, z_hat))
-        z_string, y_string = (s.numpy() for s in self._encode(*exact, index))
+        with self._turn["entropy coding"]:
+            z_string, y_string = (s.numpy() for s in self._encode(*exact, index))
         clock.lap("entropy coding")
         data = container.pack(
             container.Container(
@@ -182,9 +189,10 @@ class Codec:
         padded = [-(-size // IMAGE_MULTIPLE) for size in (parts.height, parts.width)]
         clock.lap("container")
         try:
-            z_hat = self._decode_z(parts.z_stream, padded)
-            y_hat, sane = self._decode_y(z_hat, parts.y_stream, index)
-            sane = bool(sane.numpy())
+            with self._turn["entropy decoding"]:
+                z_hat = self._decode_z(parts.z_stream, padded)
+                y_hat, sane = self._decode_y(z_hat, parts.y_stream, index)
+                sane = bool(sane.numpy())
         except tf.errors.OpError as error:
             raise FormatError(f"the streams cannot be decoded ({_first_line(error)})") from None
         if not sane:
@@ -193,18 +201,24 @@ class Codec:
             )
         y_hat, z_hat = (tf.cast(latent, tf.float32).numpy() for latent in (y_hat, z_hat))
         clock.lap("entropy decoding")
-        image = self._synthesise(y_hat, index, (parts.height, parts.width), region, progress)
+        shape = parts.height, parts.width
+        with self._turn["synthesis"]:
+            image = self._synthesise(y_hat, index, shape, region, progress)
         clock.lap("synthesis")
         quality = 1 + index / QUALITY_STEPS if self.num_qualities else None
         return Decoded(image, parts.metadata, quality, clock.seconds, (y_hat, z_hat))
 
     def information_bits(self, latents, quality=None):
         """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
-        return float(self._information(*latents, self._quality_index(quality)))
+        index = self._quality_index(quality)
+        with self._turn["information"]:
+            return float(self._information(*latents, index))
 
     def reconstruct(self, latents, shape, quality=None):
         """The picture that a decoder will show for `Encoded.latents`; shape: (height, width)."""
-        return self._synthesise(latents[0], self._quality_index(quality), shape)
+        index = self._quality_index(quality)
+        with self._turn["synthesis"]:
+            return self._synthesise(latents[0], index, shape)
 
     def _quality_index(self, quality):
         if self.num_qualities is None:

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -242,3 +243,23 @@ def test_shipped_models_are_listed_and_load():
         assert info["steps"] > 0
         codec = Codec.load(name)
         assert codec.info == info and name_of(codec.identity) == name
+
+
+def test_a_stage_works_on_one_picture_at_a_time(tiny_codec, sample_pixels, monkeypatch):
+    """Kernels of TensorFlow 2.14 crash when threads share one with pictures of different shapes."""
+    at_work, most = [], []
+    analyse = tiny_codec._analyse
+
+    def watched(*args):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.01)
+        result = analyse(*args)
+        at_work.pop()
+        return result
+
+    monkeypatch.setattr(tiny_codec, "_analyse", watched)
+    pictures = [sample_pixels, sample_pixels.transpose(1, 0, 2), sample_pixels[:40], sample_pixels]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(tiny_codec.compress, pictures))
+    assert most == [1, 1, 1, 1]
