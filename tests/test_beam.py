@@ -137,9 +137,9 @@ def test_command_refuses_with_one_line(tmp_path):
     command += [f"--input={tmp_path}/*", "--output_dir=x"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        f"gllmm_tf.beam: {tmp_path}/*: no file matches; quote the pattern"
-    ]
+    # Beam logs a warning of its own where parts of it are not installed.
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("WARNING:root:")]
+    assert lines == [f"gllmm_tf.beam: {tmp_path}/*: no file matches; quote the pattern"]
 
 
 def test_flags_of_beam_are_passed_on():
