@@ -158,15 +158,16 @@ class ExportedCodec:
 
 
 def _run(transform, x):
-    """The transform's layers, fenced off from each other.
+    """The transform, fenced off from what is around it.
 
-    TensorFlow turns sums of sums into one sum of many terms, which rounds otherwise. The codec runs
-    every layer as a graph of its own (`gllmm_tf.tiling`), so no sum may reach across layers here, or
-    pixels would differ. EnsureShape is an operation that the optimiser leaves in its place.
+    TensorFlow rewrites sums and products of neighbouring operations, which then round otherwise. The
+    codec runs a transform as a graph of its own (`gllmm_tf.tiling`), so nothing may be moved across its
+    ends here, or pixels would differ. EnsureShape is an operation that the optimiser leaves in its place.
     """
+    x = tf.ensure_shape(x, [None, None, None, x.shape[-1]])
     for layer in transform.path:
-        x = layer(tf.ensure_shape(x, [None, None, None, x.shape[-1]]))
-    return x
+        x = layer(x)
+    return tf.ensure_shape(x, [None, None, None, x.shape[-1]])
 
 
 def float_networks(model_file):

@@ -152,7 +152,7 @@ class TiledTransform:
         path: Layers in order of evaluation. They are called once on `example`, which builds them.
         example: float32 [1, H, W, C], any valid input.
 
-    Reading from several threads is safe.
+    For one thread at a time: see `Codec`.
     """
 
     def __init__(self, path, example):

@@ -412,7 +412,7 @@ def test_metadata_of_a_region(tmp_path, rgb, alpha):
         icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
     )
     picture = read_image(tmp_path / "a.png")
-    height, width = alpha.shape
+    width, height = alpha.size
     metadata = image_io.crop_metadata(picture.metadata, (width, height), (2, 3, 6, 5))
     write_image(tmp_path / "b.png", picture.pixels[3:8, 2:8], metadata)
     with Image.open(tmp_path / "b.png") as image:
