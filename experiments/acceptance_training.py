@@ -34,9 +34,9 @@ def configurations(short_steps):
     )
     short = dict(common, steps=short_steps, batch=2, warmup=10)
     rows = {
-        "gllmm, 200 steps": dict(common, steps=200, batch=8, warmup=20),
+        "gllmm 200 steps": dict(common, steps=200, batch=8, warmup=20),
         "cheng2020": dict(short, system="cheng2020"),
-        "adam, noise, float32": dict(
+        "adam noise float32": dict(
             short, optimizer="adam", learning_rate=1e-3, rounding="noise", precision="float32"
         ),
         "ms-ssim": dict(short, metric="ms-ssim", lambdas="12", patch=192),
@@ -89,7 +89,7 @@ def round_trip(folder):
 
 def check(name, settings, work_dir):
     """Runs one configuration; returns its row."""
-    folder = os.path.join(work_dir, name.replace(", ", "_").replace(" ", "_"))
+    folder = os.path.join(work_dir, name.replace(" ", "_"))
     settings = dict(settings, run_dir=folder)
     began = time.monotonic()
     done = call("train.py", *(f"--{key}={value}" for key, value in settings.items()))

@@ -31,9 +31,9 @@ from rate_distortion import find_images, read_image
 from tqdm import tqdm
 
 import gllmm_tf
-from gllmm_tf import zoo
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.model_file import restore_model
+from gllmm_tf.zoo import read_model
 
 EXCESS_LIMIT = 0.005  # of the content
 EXCESS_BYTES = 24
@@ -69,12 +69,6 @@ class File:
     def allowed(self) -> float:
         """Limit of `excess` in bytes."""
         return EXCESS_LIMIT * self.content_bytes + EXCESS_BYTES
-
-
-def model_path(name_or_path: str | None) -> str:
-    """Returns the path of a shipped model (None: the default), or the path itself."""
-    name = name_or_path or zoo.DEFAULT_MODEL
-    return os.path.join(zoo.FOLDER, f"{name}.npz") if name in zoo.names() else name
 
 
 def measure(codec, model, image: np.ndarray, name: str, quality: float | None) -> File:
@@ -156,7 +150,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         images = find_images(f.images)
         codec = gllmm_tf.Codec.load(f.model)
-        model = restore_model(model_path(f.model))
+        model = restore_model(read_model(f.model))
         if codec.num_qualities is None:
             qualities = [None]
         else:

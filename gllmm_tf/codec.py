@@ -100,8 +100,7 @@ class Codec:
         self._decode_z = _graph(self._decode_hyper, string, tf.TensorSpec([2], tf.int32))
         self._decode_y = _graph(self._decode_latent, latent, string, _INDEX)
         self._information = _graph(self._information_bits, latent, latent, _INDEX)
-        # An operation of TensorFlow 2.14 on oneDNN keeps its reordered weights, and frees them when the
-        # shape of the picture asks for another order, while another thread may be reading them.
+        # Threads that share a graph, with pictures of different shapes, can crash TensorFlow 2.14.
         stages = ("analysis", "entropy coding", "entropy decoding", "synthesis", "information")
         self._turn = {stage: threading.Lock() for stage in stages}
 

@@ -6,12 +6,6 @@ import tensorflow as tf
 
 from gllmm_tf import layers
 from gllmm_tf.entropy import EntropyParameters
-from gllmm_tf.transforms import (
-    AnalysisTransform,
-    HyperAnalysisTransform,
-    HyperSynthesisTransform,
-    SynthesisTransform,
-)
 
 RNG = np.random.default_rng(0)
 
@@ -110,40 +104,6 @@ def test_bad_arguments_are_refused():
         layers.Conv2D(4, activation="gelu")
     with pytest.raises(ValueError, match="at least 2"):
         layers.ConcatenatedResidualModule(4, stages=1)
-
-
-CONFORMANCE = [
-    (layers.Conv2D(4, 3, 2, activation="leaky_relu"), (8, 8, 3)),
-    (layers.CausalConv2D(4), (8, 8, 4)),
-    (layers.SubPixelConv2D(4), (8, 8, 4)),
-    (layers.TransposedConv2D(4), (8, 8, 4)),
-    (layers.GDN(), (8, 8, 4)),
-    (layers.GDN(inverse=True), (8, 8, 4)),
-    (layers.ResidualBlock(4), (8, 8, 4)),
-    (layers.ConcatenatedResidualModule(4, 2), (8, 8, 4)),
-    (layers.ConcatenatedResidualModule(4, 3), (8, 8, 4)),
-    (layers.ResidualDownsampling(4), (8, 8, 3)),
-    (layers.ResidualUpsampling(4), (8, 8, 4)),
-    (layers.BottleneckResidualUnit(4), (8, 8, 4)),
-    (layers.AttentionBlock(4), (8, 8, 4)),
-    (AnalysisTransform(4, stages=2), (32, 32, 3)),
-    (AnalysisTransform(4, stages=1), (32, 32, 3)),
-    (SynthesisTransform(4, stages=3), (2, 2, 4)),
-    (HyperAnalysisTransform(4), (8, 8, 4)),
-    (HyperSynthesisTransform(4), (2, 2, 4)),
-]
-
-
-@pytest.mark.parametrize("layer, shape", CONFORMANCE, ids=lambda v: getattr(v, "name", str(v)))
-def test_save_load_same_output(layer, shape, tmp_path):
-    x = RNG.normal(size=(2, *shape)).astype(np.float32)
-    inputs = tf.keras.Input(shape)
-    model = tf.keras.Model(inputs, layer(inputs))
-    randomise(layer)
-    model.save(tmp_path / "model.keras")
-    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(x), model(x))
-    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
 
 
 def test_entropy_parameters_config_and_shape():

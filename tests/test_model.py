@@ -82,6 +82,26 @@ def test_gains_interpolate_geometrically(x):
     np.testing.assert_allclose(y[3] / y[0], np.sqrt(LAMBDAS[2] / LAMBDAS[0]), rtol=1e-5)
 
 
+def test_the_gradient_of_the_rate_is_held_back_from_the_analysis(x):
+    model = build(small())
+
+    def gradients(rate_gradient):
+        with tf.GradientTape() as tape:
+            out = model(x, None, tf.constant([1, 2]), rate_gradient=rate_gradient)
+            bits = tf.reduce_sum(out.y_bits + out.z_bits)
+        parts = (model.g_a.last.kernel, model.h_a.path[0].kernel, model.h_s.path[0].kernel)
+        return bits, [g.numpy() for g in tape.gradient(bits, parts)]
+
+    bits, (g_a, *others) = gradients(None)
+    assert np.abs(g_a).max() > 0
+    for part in (0.0, 0.25, 1.0):
+        same_bits, (less, *same) = gradients(tf.constant(part))
+        np.testing.assert_allclose(same_bits, bits, rtol=1e-6)
+        np.testing.assert_allclose(less, part * g_a, atol=1e-4 * np.abs(g_a).max())
+        for ours, theirs in zip(same, others):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
 def test_quality_goes_with_variable_rate(x):
     with pytest.raises(ValueError, match="variable rate"):
         build(small())(x, tf.ones([2]), tf.zeros([2], tf.int32))
@@ -101,6 +121,8 @@ def test_quality_goes_with_variable_rate(x):
         (dict(lambdas=(0.1,)), "lambdas"),
         (dict(lambdas=(0.2, 0.1)), "lambdas"),
         (dict(metric="psnr"), "metric"),
+        (dict(trunk_widths=(4, 6)), "trunk_widths"),
+        (dict(trunk_widths=(4, 6, 7)), "trunk_widths"),
     ],
 )
 def test_bad_configurations_name_the_field(fields, words):
@@ -111,6 +133,10 @@ def test_bad_configurations_name_the_field(fields, words):
 def test_config_json_round_trip():
     wanted = small(lambdas=LAMBDAS, families=("gaussian", "logistic"))
     assert config.ModelConfig.from_json(wanted.to_json()) == wanted
+    wide = small(trunk_widths=(4, 6, 8))
+    assert config.ModelConfig.from_json(wide.to_json()) == wide
+    # The text, and so the identity of a model, is what it was before there were trunk widths.
+    assert "trunk_widths" not in wanted.to_json()
     assert config.gllmm().num_groups == 30 and config.cheng2020().num_groups == 9
     with pytest.raises(ModelError, match="cannot be read"):
         config.ModelConfig.from_json('{"colour": 3}')

@@ -209,7 +209,7 @@ def test_run_records_what_it_is(uninterrupted):
         files = row["files"]
         assert files["pictures"] == 1 and files["psnr"] > 5
         assert files["estimated_bpp"] == row["bpp"]  # one picture was held out: it is the same
-        # Untrained, the two are far apart: the coder bounds what an improbable symbol costs.
+        # Untrained, the two are far apart; test_validation.py compares them for a trained model.
         assert files["bpp"] > 0 and (files["bpp"] * 64 * 64 / 8).is_integer()
     assert rows[-2]["pixels"] == 6 * 2 * 64 * 64
     wanted = {"train/loss", "validation/quality_2/file_bpp"}
@@ -345,9 +345,9 @@ def test_system_learns(eagerly, name):
     if name == "cheng2020":
         assert learner.config.families == ("gaussian",) and learner.config.stages == 1
     crops, qualities = batch(learner)
-    rows = [learner.take_step(crops, qualities, step) for step in range(4)]
+    rows = [learner.take_step(crops, qualities, step) for step in range(8)]
     assert all(row["good"] and np.isfinite(row["loss"]) for row in rows)
-    assert rows[-1]["loss"] < 0.95 * rows[0]["loss"]
+    assert rows[-1]["loss"] < 0.9 * rows[0]["loss"]
     for row in rows:
         assert row["bpp"] == pytest.approx(row["y_bpp"] + row["z_bpp"], rel=1e-5)
 

@@ -26,7 +26,7 @@ def test_acceptance_covers_every_kind_of_training():
     for name in ("system", "metric", "optimizer", "rounding", "precision"):
         assert len({getattr(s, name) for s in settings.values()}) == 2, name
     assert len(settings["variable rate"].lambda_list) == 3
-    first = settings["gllmm, 200 steps"]
+    first = settings["gllmm 200 steps"]
     assert (first.steps, first.num_filters, first.batch) == (200, 32, 8)
 
 

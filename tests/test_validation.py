@@ -1,8 +1,15 @@
 """Real files of validation: their size, what comes back, and the table."""
 
-import numpy as np
+import os
 
-from gllmm_tf import Codec, training, validation
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from gllmm_tf import Codec, training, validation, zoo
+from gllmm_tf.model_file import restore_model
+
+ASSET = os.path.join(os.path.dirname(__file__), "..", "assets", "friends.png")
 
 
 def test_files_are_those_of_the_codec(tiny_model_path, tiny_codec, sample_pixels):
@@ -20,6 +27,17 @@ def test_files_are_those_of_the_codec(tiny_model_path, tiny_codec, sample_pixels
     assert beside.shape == (2, 64, 160, 3)
     np.testing.assert_array_equal(beside[:, :, :80], pictures)
     np.testing.assert_array_equal(beside[1, :, 80:], files[0].decoded[1])
+
+
+def test_files_of_a_trained_model_are_as_large_as_it_estimates():
+    picture = np.asarray(Image.open(ASSET))[:256, :256]
+    files = validation.compress(zoo.DEFAULT_MODEL, picture[None], 2)
+    x = tf.constant(picture[None] / np.float32(255))
+    model = restore_model(zoo.read_model())
+    for quality, file in enumerate(files, 1):
+        out = model(x, tf.constant([float(quality)]), training=False)
+        estimate = float(out.y_bits[0] + out.z_bits[0]) / 8
+        assert 0.995 * estimate < file.bpp * 256 * 256 / 8 < 1.005 * estimate + 32
 
 
 def test_table():
