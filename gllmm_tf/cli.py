@@ -576,12 +576,13 @@ class _Room:
 
 
 def _progress(jobs):
-    """What makes a bar over a large picture's tiles; None beside the bar over several files."""
+    """What makes a bar for a stage of a large picture; None beside the bar over several files."""
     if len(jobs) > 1:
         return None
     from tqdm import tqdm
 
-    return functools.partial(tqdm, disable=None, unit="tile", leave=False)
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
+    return functools.partial(tqdm, disable=None, leave=False, delay=1, bar_format=shape)
 
 
 def _failure(path, error: BaseException) -> str | None:

@@ -39,6 +39,7 @@ DEFAULT_MEMORY = 1000  # MB that the transforms may take for a tile
 MAX_LATENT = 2.0**24
 
 INFORMATION_POSITIONS = 256  # of y at once, where information is summed
+SHOWN_POSITIONS = 4096  # of y, from which on coding it has a progress bar
 
 _MEGABYTE = 1 << 20
 _BYTE = np.float32(1 / 255)
@@ -99,6 +100,13 @@ class Codec:
         self._encode = _graph(self._encode_latents, latent, latent, _INDEX)
         self._decode_z = _graph(self._decode_hyper, string, tf.TensorSpec([2], tf.int32))
         self._decode_y = _graph(self._decode_latent, latent, string, _INDEX)
+        encode, decode = (
+            functools.partial(function, tell=self._tell)
+            for function in (self._encode_latents, self._decode_latent)
+        )
+        self._encode_shown = _graph(encode, latent, latent, _INDEX)
+        self._decode_y_shown = _graph(decode, latent, string, _INDEX)
+        self._bar = None  # of the picture whose y is being coded
         self._information = _graph(self._information_bits, latent, latent, _INDEX)
         # Threads that share a graph, with pictures of different shapes, can crash TensorFlow 2.14.
         stages = ("analysis", "entropy coding", "entropy decoding", "synthesis", "information")
@@ -137,7 +145,7 @@ class Codec:
             image: uint8 [H, W, 3], any size from 1 x 1.
             quality: 1..Q for a variable-rate model (rounded to a sixteenth), else None.
             metadata: {tag: bytes} for the container.
-            progress: Makes a progress bar for several tiles, as `tqdm(total=, desc=)` does.
+            progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
 
         Returns:
             `Encoded`.
@@ -151,7 +159,9 @@ class Codec:
         clock.lap("analysis")
         exact = (tf.constant(latent, _F64) for latent in (y_hat, z_hat))
         with self._turn["entropy coding"]:
-            z_string, y_string = (s.numpy() for s in self._encode(*exact, index))
+            with self._coding_bar("entropy coding", z_hat, progress) as shown:
+                encode = self._encode_shown if shown else self._encode
+                z_string, y_string = (s.numpy() for s in encode(*exact, index))
         clock.lap("entropy coding")
         data = container.pack(
             container.Container(
@@ -170,7 +180,7 @@ class Codec:
     def decode(self, data, max_pixels=container.MAX_PIXELS, crop=None, progress=None):
         """Like `decompress`, with everything known on the way. Returns `Decoded`.
 
-        progress: Makes a progress bar for several tiles, as `tqdm(total=, desc=)` does.
+        progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
         """
         clock = _Clock()
         parts = container.unpack(data, max_pixels)
@@ -190,8 +200,10 @@ class Codec:
         try:
             with self._turn["entropy decoding"]:
                 z_hat = self._decode_z(parts.z_stream, padded)
-                y_hat, sane = self._decode_y(z_hat, parts.y_stream, index)
-                sane = bool(sane.numpy())
+                with self._coding_bar("entropy decoding", z_hat, progress) as shown:
+                    decode_y = self._decode_y_shown if shown else self._decode_y
+                    y_hat, sane = decode_y(z_hat, parts.y_stream, index)
+                    sane = bool(sane.numpy())
         except tf.errors.OpError as error:
             raise FormatError(f"the streams cannot be decoded ({_first_line(error)})") from None
         if not sane:
@@ -338,24 +350,41 @@ class Codec:
 
             yield from transform.tiles(read_and_tell, size, length, region)
 
-    def _encode_latents(self, y_hat, z_hat, index):
+    @contextlib.contextmanager
+    def _coding_bar(self, name, z_hat, progress):
+        """Yields whether coding y is shown by a bar, which `_tell` moves."""
+        height, width = (HYPER_STRIDE * size for size in z_hat.shape[:2])
+        if progress is None or height * width < SHOWN_POSITIONS:
+            yield False
+            return
+        with progress(total=wavefront.num_steps(height, width), desc=name) as self._bar:
+            try:
+                yield True
+            finally:
+                self._bar = None
+
+    def _tell(self, steps):
+        """Puts the bar's movement by `steps`, an int32 scalar, into a graph."""
+        tf.numpy_function(lambda steps: self._bar.update(int(steps)), [steps], [])
+
+    def _encode_latents(self, y_hat, z_hat, index, tell=None):
         z_string = self._z_model.compress(tf.cast(z_hat, tf.float32)[None])[0]
-        handle, _ = self._code(symbols.Encoder(), "", y_hat, z_hat, index)
+        handle, _ = self._code(symbols.Encoder(), "", y_hat, z_hat, index, tell)
         return z_string, tfc.entropy_encode_finalize(handle)
 
     def _decode_hyper(self, z_string, shape):
         z_hat = self._z_model.decompress(z_string[None], shape)[0]
         return tf.cast(z_hat, _F64)
 
-    def _decode_latent(self, z_hat, y_string, index):
-        shape = tf.shape(z_hat) * [HYPER_STRIDE, HYPER_STRIDE, 1]
-        handle, y_hat = self._code(symbols.Decoder(), y_string, tf.zeros(shape, _F64), z_hat, index)
+    def _decode_latent(self, z_hat, y_string, index, tell=None):
+        y = tf.zeros(tf.shape(z_hat) * [HYPER_STRIDE, HYPER_STRIDE, 1], _F64)
+        handle, y_hat = self._code(symbols.Decoder(), y_string, y, z_hat, index, tell)
         return y_hat, tfc.entropy_decode_finalize(handle)
 
-    def _code(self, coder, string, y_hat, z_hat, index):
+    def _code(self, coder, string, y_hat, z_hat, index, tell):
         phi = self.networks.hyper_synthesis(z_hat, index)
-        families, components = self.config.families, self.config.components
-        return wavefront.code_latent(coder, string, self.networks, families, components, phi, y_hat)
+        layout = self.config.families, self.config.components
+        return wavefront.code_latent(coder, string, self.networks, *layout, phi, y_hat, tell)
 
     def integer_mixture(self, y_hat, z_hat, index):
         """`IntegerMixture` of all elements of y at once, in raster order, channels last."""

@@ -158,7 +158,7 @@ def test_regions_outside_the_picture_are_refused(tiny_codec, sample_pixels, crop
         tiny_codec.decompress(data, crop=crop)
 
 
-def test_progress_over_several_tiles_only(tiny_codec, tiles_codec, sample_pixels):
+def test_progress_of_large_pictures_only(tiny_codec, tiles_codec, sample_pixels, monkeypatch):
     bars = []
 
     class Bar(contextlib.nullcontext):
@@ -167,16 +167,22 @@ def test_progress_over_several_tiles_only(tiny_codec, tiles_codec, sample_pixels
             self.total, self.desc, self.count = total, desc, 0
             bars.append(self)
 
-        def update(self):
-            self.count += 1
+        def update(self, n=1):
+            self.count += n
 
-    for codec in (tiny_codec, tiles_codec):
+    def shown(codec):
+        bars.clear()
         data = codec.encode(sample_pixels, progress=Bar).data
-        codec.decode(data, progress=Bar)
-    assert [(bar.desc, bar.total, bar.count) for bar in bars] == [
-        ("analysis", 2, 2),
-        ("synthesis", 2, 2),
-    ]
+        pixels = codec.decode(data, progress=Bar).image
+        return data, pixels, [(bar.desc, bar.total, bar.count) for bar in bars]
+
+    data, pixels, none = shown(tiny_codec)
+    assert none == []
+    assert shown(tiles_codec)[2] == [("analysis", 2, 2), ("synthesis", 2, 2)]
+    monkeypatch.setattr("gllmm_tf.codec.SHOWN_POSITIONS", 96)  # 8 x 12, all of this picture's
+    again, pixels_again, coding = shown(tiny_codec)
+    assert coding == [("entropy coding", 33, 33), ("entropy decoding", 33, 33)]
+    assert again == data and np.array_equal(pixels_again, pixels)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ import tensorflow as tf
 from conftest import DATA
 from PIL import Image
 
-from gllmm_tf import cli
+from gllmm_tf import cli, config
 from gllmm_tf.codec import Codec
 from gllmm_tf.coding import container
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.errors import ModelError
+from gllmm_tf.model import build
 from gllmm_tf.model_file import ModelFile
 from gllmm_tf.original_checkpoint import (
     gdn_value,
@@ -29,6 +30,7 @@ from gllmm_tf.original_checkpoint import (
 from gllmm_tf.weights import load_original, original_variables
 
 N = 16
+KINDS = {k: k for k in ("kernel", "bias", "beta", "gamma")} | dict(weights="kernel", biases="bias")
 LAST = "hyper_analysis/layer_4/signal_conv2d/bias"
 
 
@@ -216,6 +218,34 @@ def test_golden_outputs(case, tmp_path):
     for name in compared:
         error = np.linalg.norm(ours[name] - golden[name]) / np.linalg.norm(golden[name])
         assert error <= check_reference.TOLERANCE.get(name, 1e-5), name
+
+
+@pytest.mark.parametrize("system, n", [(config.cheng2020, 128), (config.gllmm, 256)])
+def test_published_sizes(system, n, tmp_path, sample_pixels):
+    """The checkpoints that were released have N = 128 to 256: drawn weights survive the way here."""
+    original = build(system(n))
+    manifest = [
+        {"name": name, "shape": entry.variable.shape, "kind": KINDS[name.rpartition("/")[2]]}
+        for name, entry in original_variables(original).items()
+    ]
+    weights = check_reference.draw_weights(n, manifest)
+    load_original(original, weights)
+    prefix = write_checkpoint(tmp_path / "model", stored_form(weights, np.zeros(n)))
+    output = tmp_path / "out.npz"
+    assert script.main([prefix, str(output)]) == 0
+    restored, _ = import_checkpoint(prefix)
+    assert restored.config == original.config
+    picture = np.float32(sample_pixels[None, :64, :128]) / 255
+    ours = check_reference.evaluate(restored, picture)
+    for name, value in check_reference.evaluate(original, picture).items():
+        error = np.linalg.norm(ours[name] - value)
+        assert error <= check_reference.TOLERANCE.get(name, 1e-5) * np.linalg.norm(value), name
+
+    codec = Codec.load(output)
+    encoded = codec.encode(sample_pixels[:64, :128])
+    y_hat, z_hat = codec.decode(encoded.data).latents
+    np.testing.assert_array_equal(y_hat, encoded.latents[0])
+    np.testing.assert_array_equal(z_hat, encoded.latents[1])
 
 
 def test_medians(case, with_medians, imported):

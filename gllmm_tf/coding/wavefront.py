@@ -93,7 +93,7 @@ class Latent:
         return mixture, tf.cast(tf.reshape(window[:, -1], [-1]), _F64)
 
 
-def code_latent(coder, string, networks, families, components, phi, y):
+def code_latent(coder, string, networks, families, components, phi, y, tell=None):
     """Codes y position by position.
 
     Args:
@@ -104,6 +104,7 @@ def code_latent(coder, string, networks, families, components, phi, y):
         components: Components per family.
         phi: float32 integers [h, w, 2 N].
         y: float64 integers [h, w, N] to write; zeros of that shape when reading.
+        tell: A function of an int32 scalar, steps done; it is called in the loop's graph.
 
     Returns:
         (handle, y): the coder's state to finalise and the integers written or read.
@@ -129,6 +130,8 @@ def code_latent(coder, string, networks, families, components, phi, y):
         handle, values = code_integers(coder, handle, mixture, wanted, step, end - t)
         values = tf.reshape(tf.cast(values, tf.int32), [-1, count])
         cells = tf.tensor_scatter_nd_update(cells, latent.cell(positions)[:, None], values)
+        if tell is not None:
+            tell(end - t)
         return end, handle, cells
 
     _, handle, cells = tf.while_loop(
