@@ -178,13 +178,14 @@ def heif_coder() -> Coder:
 # Learned codec --------------------------------------------------------------------------------
 
 
-def learned_coder(label: str, models: Sequence[str | None]) -> Coder:
+def learned_coder(label: str, models: Sequence[str | None], refine: int = 0) -> Coder:
     """Returns our codec with one or more models as one curve.
 
     Args:
         label: name of the curve.
         models: names or paths for `Codec.load`; None is the shipped default. One model of variable
             rate gives a point per half quality, several models of fixed rate a point each.
+        refine: rounds of refinement of the latents.
 
     Raises:
         ExperimentError: for a mixture of the two.
@@ -215,10 +216,11 @@ def learned_coder(label: str, models: Sequence[str | None]) -> Coder:
         for codec in codecs:
             codec.decompress(codec.compress(image, 1.0 if variable[0] else None))
 
+    refined = f"+{refine}" if refine else ""
     return Coder(
         label,
-        tuple(f"{key}@{codec_of(key).identity.hex()}" for key in settings),
-        lambda image, setting: codec_of(setting).compress(image, quality_of(setting)),
+        tuple(f"{key}@{codec_of(key).identity.hex()}{refined}" for key in settings),
+        lambda image, setting: codec_of(setting).compress(image, quality_of(setting), refine),
         lambda data, setting: codec_of(setting).decompress(data),
         prepare,
     )

@@ -55,6 +55,7 @@ def work(step: str, files: Sequence[str], folder: str) -> None:
         output_dir=folder,
         model=MODEL.value,
         quality=None,
+        refine=0,
         verbose=False,
         tile=None,
         memory=None,

@@ -15,7 +15,8 @@ ten minutes for the conventional codecs and half a minute per quality for a mode
 cores.
 
 The codecs and their options are those of coders.py. JPEG XL and HEIF need a package each, and are
-measured where `--codecs` names them. Our models of variable rate are measured at every half quality.
+measured where `--codecs` names them. Our models of variable rate are measured at every half quality. With
+`--refine` the encoder refines its latents; give that curve a `--label` of its own.
 
 Averages (`average_curve`) follow the convention of the field: bpp, PSNR and MS-SSIM are averaged
 over the pictures at each setting of a codec, and a curve goes through these points. JPEG 2000 is
@@ -34,6 +35,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from absl import app, flags
@@ -276,6 +278,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("model", [], "Names or paths of our models; default: the shipped one.")
     flags.DEFINE_string("label", "ours", "Name of our curve in the results.")
+    flags.DEFINE_integer("refine", 0, "Rounds of refinement of our latents.", lower_bound=0)
     flags.DEFINE_multi_string(
         "qualities", [], "CODEC=SETTING,SETTING,... instead of the default settings; repeatable."
     )
@@ -291,7 +294,9 @@ def _with_settings(coder: Coder, key: str, requests: dict[str, str]) -> Coder:
     return dataclasses.replace(coder, settings=tuple(s + suffix for s in settings))
 
 
-def _make_coders(codecs: list[str], models: list[str], label: str, qualities: list[str]) -> list:
+def _make_coders(
+    codecs: list[str], models: list[str], label: str, qualities: list[str], refine: int = 0
+) -> list:
     """Returns the codecs that the flags of these names ask for."""
     requests = dict(item.partition("=")[::2] for item in qualities)
     for name in [*codecs, *requests]:
@@ -302,8 +307,8 @@ def _make_coders(codecs: list[str], models: list[str], label: str, qualities: li
         raise ExperimentError("Models of fixed rate have no qualities.")
     coders = []
     for name in codecs:
-        coder = learned_coder(label, models or [None]) if name == "ours" else CONVENTIONAL[name]()
-        coders.append(_with_settings(coder, name, requests))
+        make = CONVENTIONAL.get(name) or partial(learned_coder, label, models or [None], refine)
+        coders.append(_with_settings(make(), name, requests))
     return coders
 
 
@@ -326,7 +331,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"Unexpected argument {argv[1]}; pictures go to --images.")
     try:
         f = flags.FLAGS
-        coders = _make_coders(f.codecs, f.model, f.label, f.qualities)
+        coders = _make_coders(f.codecs, f.model, f.label, f.qualities, f.refine)
         run(find_images(f.images), coders, f.output)
         print_averages(read_rows(f.output))
     except (ExperimentError, GllmmError) as error:

@@ -71,6 +71,7 @@ class Settings:
         output_dir: folder for everything that is written.
         model: name or path of a model, readable by the workers; None for the default.
         quality: 1..Q for a variable-rate model, None for the default.
+        refine: rounds of refinement, see `Codec.encode`.
         max_pixels: largest width x height.
     """
 
@@ -78,6 +79,7 @@ class Settings:
     output_dir: str
     model: str | None = None
     quality: float | None = None
+    refine: int = 0
     max_pixels: int = container.MAX_PIXELS
 
 
@@ -170,6 +172,7 @@ class CompressFile(beam.DoFn):
             record["bytes_in"], digest = _fetch(path, local)
             record["input_sha256"] = digest
             record.update(model=codec.identity.hex(), quality=settings.quality)
+            record["refine"] = settings.refine
             finished = _finished(record, record_path, target)
             if finished:
                 return {**finished, "status": "skipped"}
@@ -177,7 +180,9 @@ class CompressFile(beam.DoFn):
                 picture = image_io.read_image(local, settings.max_pixels)
             except GllmmError as error:
                 raise type(error)(str(error).replace(local, path)) from None
-        data = codec.encode(picture.pixels, settings.quality, picture.metadata).data
+        data = codec.encode(
+            picture.pixels, settings.quality, picture.metadata, refine=settings.refine
+        ).data
         height, width = picture.pixels.shape[:2]
         record.update(width=width, height=height, bytes_out=len(data))
         record["output_sha256"] = hashlib.sha256(data).hexdigest()
@@ -281,6 +286,8 @@ def _checked(settings: Settings) -> Settings:
         raise PipelineError("--quality: this is a fixed-rate model, leave it away")
     if quality is not None and not 1 <= quality <= highest:
         raise PipelineError(f"--quality is {quality:g}; it must lie in 1..{highest}")
+    if settings.refine < 0:
+        raise PipelineError(f"--refine is {settings.refine}; it must be 0 or more")
     model = settings.model
     settings = dataclasses.replace(
         settings,
@@ -313,6 +320,7 @@ def parse(argv):
     add("--output_dir", required=True, help="folder for .gllmm files, records and manifest.jsonl")
     add("--model", help="name of a shipped model or path of one that all workers can read")
     add("--quality", type=float, help="1 (smallest) and up, fractions allowed")
+    add("--refine", type=int, default=0, help="rounds of refinement: smaller files, much slower")
     add("--max_pixels", type=int, default=container.MAX_PIXELS, help="refuse larger pictures")
     known, rest = parser.parse_known_args(argv[1:])
     fields = [field.name for field in dataclasses.fields(Settings)]

@@ -24,11 +24,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from gllmm_tf import refinement
 from gllmm_tf.coding import container, symbols, wavefront
 from gllmm_tf.coding.fixed_point import QUALITY_STEPS, FixedPointNetworks
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
 from gllmm_tf.errors import FormatError, ImageError, ModelError
 from gllmm_tf.model import Gains
+from gllmm_tf.refinement import Refiner
 from gllmm_tf.tiling import Span, TiledTransform
 from gllmm_tf.transforms import AnalysisTransform, HyperAnalysisTransform, SynthesisTransform
 from gllmm_tf.zoo import read_model
@@ -107,10 +109,11 @@ class Codec:
         self._encode_shown = _graph(encode, latent, latent, _INDEX)
         self._decode_y_shown = _graph(decode, latent, string, _INDEX)
         self._bar = None  # of the picture whose y is being coded
+        self._phi = _graph(self.networks.hyper_synthesis, latent, _INDEX)
         self._information = _graph(self._information_bits, latent, latent, _INDEX)
         # Threads that share a graph, with pictures of different shapes, can crash TensorFlow 2.14.
-        stages = ("analysis", "entropy coding", "entropy decoding", "synthesis", "information")
-        self._turn = {stage: threading.Lock() for stage in stages}
+        stages = "analysis", "refinement", "entropy coding", "entropy decoding", "synthesis"
+        self._turn = {stage: threading.Lock() for stage in (*stages, "information")}
 
     @classmethod
     def load(cls, name_or_path=None, **settings):
@@ -125,9 +128,12 @@ class Codec:
         """Integer qualities 1..Q, or None for a fixed-rate model."""
         return self.config.num_qualities
 
-    def compress(self, image, quality=None):
-        """uint8 [H, W, 3] to the bytes of a file. quality: 1..Q in sixteenths, None for the default."""
-        return self.encode(image, quality).data
+    def compress(self, image, quality=None, refine=0):
+        """uint8 [H, W, 3] to the bytes of a file.
+
+        quality: 1..Q in sixteenths, None for the default. refine: See `encode`.
+        """
+        return self.encode(image, quality, refine=refine).data
 
     def decompress(self, data, max_pixels=container.MAX_PIXELS, crop=None):
         """Bytes of a file to uint8 [H, W, 3], or to the region `crop` of it: (x, y, width, height).
@@ -138,7 +144,7 @@ class Codec:
         """
         return self.decode(data, max_pixels, crop).image
 
-    def encode(self, image, quality=None, metadata=None, progress=None):
+    def encode(self, image, quality=None, metadata=None, progress=None, refine=0):
         """Like `compress`, with everything known on the way.
 
         Args:
@@ -146,22 +152,36 @@ class Codec:
             quality: 1..Q for a variable-rate model (rounded to a sixteenth), else None.
             metadata: {tag: bytes} for the container.
             progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
+            refine: Rounds of descent on the latents (`gllmm_tf/refinement.py`): a smaller file for the
+                same quality. Ten give most of it; each takes about as long as a step of training on
+                the picture.
 
         Returns:
             `Encoded`.
+
+        Raises:
+            ImageError: not such a picture. ModelError: the quality is not the model's, or the model
+            cannot be used for this.
         """
         image = _check_image(image)
         index = self._quality_index(quality)
         clock = _Clock()
         height, width = image.shape[:2]
         with self._turn["analysis"]:
-            y_hat, z_hat = self._analyse(image, index, progress)
+            y, z = self._analyse(image, index, progress)
+        z_hat = np.round(z)
         clock.lap("analysis")
+        if refine:
+            with self._turn["refinement"]:
+                y_hat = self._refined(image, y, z_hat, index, refine, progress)
+            clock.lap("refinement")
+        else:
+            y_hat = np.round(y)
         exact = (tf.constant(latent, _F64) for latent in (y_hat, z_hat))
-        with self._turn["entropy coding"]:
-            with self._coding_bar("entropy coding", z_hat, progress) as shown:
-                encode = self._encode_shown if shown else self._encode
-                z_string, y_string = (s.numpy() for s in encode(*exact, index))
+        bar = self._coding_bar("entropy coding", z_hat, progress)
+        with self._turn["entropy coding"], bar as shown:
+            encode = self._encode_shown if shown else self._encode
+            z_string, y_string = (s.numpy() for s in encode(*exact, index))
         clock.lap("entropy coding")
         data = container.pack(
             container.Container(
@@ -276,16 +296,16 @@ class Codec:
         self._file.assign("gains", gains)
         return lambda index: gains(tf.constant([1.0 + index / QUALITY_STEPS]))[:3]
 
+    @functools.cached_property
+    def _refiner(self):
+        return Refiner(self._file)
+
     def _analyse(self, image, index, progress=None):
-        """Returns y_hat [h, w, N] and z_hat [h / 4, w / 4, N], float32."""
+        """Returns y [h, w, N] and z [h / 4, w / 4, N], float32, not rounded."""
         g_a, h_a = self._analysis
         gain_y, _, gain_z = self._gains(index)
-        rows, columns = map(_reflected, image.shape[:2])
+        rows, columns, read_x = _reader(image)
         n = self.config.num_filters
-
-        def read_x(r, c):
-            part = image[rows[r.start : r.stop]][:, columns[c.start : c.stop]]
-            return tf.cast(part[None], tf.float32) * _BYTE
 
         def read_y(r, c):
             return tf.constant(y[None, r.start : r.stop, c.start : c.stop])
@@ -303,8 +323,25 @@ class Codec:
                 raise ModelError(
                     "the model's latents are not finite for this picture; use another model"
                 )
-            np.round(latent, out=latent)
         return y, z
+
+    def _refined(self, image, y, z_hat, index, rounds, progress):
+        """Returns y_hat of `Refiner.refine`."""
+        phi = self._phi(tf.constant(z_hat, _F64), index).numpy()
+        gain = np.ones(self.config.num_filters, np.float32) * self._gains(index)[1]
+        total = rounds * len(refinement.blocks(y.shape[:2]))
+        shown = progress is not None
+        with progress(total=total, desc="refinement") if shown else contextlib.nullcontext() as bar:
+            return self._refiner.refine(
+                read_x=_reader(image)[2],
+                size=image.shape[:2],
+                y=y,
+                phi=phi,
+                inverse_gain=np.reshape(gain, [1, 1, 1, -1]),
+                index=index,
+                rounds=rounds,
+                tell=bar.update if shown else None,
+            )
 
     def _synthesise(self, y_hat, index, shape, region=None, progress=None):
         """uint8 [H, W, 3], or the part `region` of it.
@@ -456,6 +493,22 @@ def _check_crop(crop, width, height):
 def _reflected(size):
     """Indices that reflect `size` samples at the end, up to a multiple of 64."""
     return np.pad(np.arange(size), (0, -size % IMAGE_MULTIPLE), mode="reflect")
+
+
+def _reader(image):
+    """How a picture is read with its padding.
+
+    Returns:
+        (rows, columns, read): the picture's row and column behind every padded one, and a function of
+        two spans or slices of them to float32 [1, rows, columns, 3] in 0..1.
+    """
+    rows, columns = map(_reflected, image.shape[:2])
+
+    def read(r, c):
+        part = image[rows[r.start : r.stop]][:, columns[c.start : c.stop]]
+        return tf.cast(part[None], tf.float32) * _BYTE
+
+    return rows, columns, read
 
 
 def _to_uint8(x_hat):
