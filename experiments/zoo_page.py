@@ -146,8 +146,9 @@ def kodak_rows(name: str, rows: Sequence[dict]) -> list[str]:
     identity = zoo.read_model(name).identity.hex()
     groups = collections.defaultdict(list)
     for row in rows:
-        if row["setting"].endswith(f"@{identity}"):
-            groups[row["setting"].split("@")[0]].append(row)
+        quality, at, rounds = row["setting"].partition(f"@{identity}")
+        if at:
+            groups[quality, rounds[1:]].append(row)
     if not groups:
         return ["Not measured on Kodak."]
     images = {len({row["image"] for row in group}) for group in groups.values()}
@@ -162,20 +163,21 @@ def kodak_rows(name: str, rows: Sequence[dict]) -> list[str]:
         "| quality | bpp | PSNR, dB | MS-SSIM | MS-SSIM, dB |",
         "|---:|---:|---:|---:|---:|",
     ]
-    for quality, group in sorted(groups.items(), key=lambda item: _order(item[0])):
+    for (quality, rounds), group in sorted(groups.items(), key=lambda item: _order(*item[0])):
         bpp, psnr, ms_ssim = (
             math.fsum(row[k] for row in group) / len(group) for k in ("bpp", "psnr", "ms_ssim")
         )
         decibel = -10 * math.log10(1 - ms_ssim)
-        lines.append(f"| {quality} | {bpp:.4f} | {psnr:.2f} | {ms_ssim:.4f} | {decibel:.2f} |")
+        label = f"{quality}, `--refine {rounds}`" if rounds else quality
+        lines.append(f"| {label} | {bpp:.4f} | {psnr:.2f} | {ms_ssim:.4f} | {decibel:.2f} |")
     return lines
 
 
-def _order(quality: str) -> float:
+def _order(quality: str, rounds: str) -> tuple[int, float]:
     try:
-        return float(quality)
+        return int(rounds or 0), float(quality)
     except ValueError:  # the name of a model of fixed rate
-        return 0.0
+        return int(rounds or 0), 0.0
 
 
 # Data -----------------------------------------------------------------------------------------

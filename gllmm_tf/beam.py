@@ -9,7 +9,8 @@ What this module does not know among the flags goes to Beam, `--runner` first of
     match files --> reshuffle --> CompressFile --> records --> manifest.jsonl
 
 A picture DIR/sub/a.jpg of the pattern DIR/**.jpg becomes OUTPUT/sub/a.jpg.gllmm. Once it is there,
-OUTPUT/_records/sub/a.jpg.json says from what it was made: SHA-256 of input and output, model, quality.
+OUTPUT/_records/sub/a.jpg.json says from what it was made: SHA-256 of input and output, model, quality,
+refinement.
 A later run skips a file whose record fits the input, the settings and the output, all of them read
 again and the output's own checksum verified; everything else is made anew. So the same command
 continues after whatever stopped it, and takes up what was added or changed.

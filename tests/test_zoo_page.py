@@ -51,7 +51,10 @@ def test_figures_are_those_of_the_models_identity_only():
         [" 10 ", " 1.5000 "],
     ]
     assert lines[-1].endswith("| 30.00 | 0.9000 | 10.00 |")
-    assert zoo_page.kodak_rows(zoo.DEFAULT_MODEL, rows[-1:]) == ["Not measured on Kodak."]
+    refined = zoo.read_model().identity.hex() + "+5"
+    rows += [row("1", name, identity=refined) for name in ("a.png", "b.png")]
+    assert "| 1, `--refine 5` |" in zoo_page.kodak_rows(zoo.DEFAULT_MODEL, rows)[-1]
+    assert zoo_page.kodak_rows(zoo.DEFAULT_MODEL, rows[4:5]) == ["Not measured on Kodak."]
     with pytest.raises(ExperimentError, match="different numbers of pictures"):
         zoo_page.kodak_rows(zoo.DEFAULT_MODEL, rows[:3])
 
