@@ -6,7 +6,7 @@ import os
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model_file import ModelFile
 
-DEFAULT_MODEL = "gllmm-n48"
+DEFAULT_MODEL = "gllmm-n144"
 FOLDER = os.path.join(os.path.dirname(__file__), "models")
 
 
