@@ -13,7 +13,7 @@ as much as a megapixel takes, so the smaller pictures are measured several times
     ratio     net over the net of the smallest picture; the limit is 1.3
     peak MB   peak resident memory, the largest of the repetitions; the limit is 3000
 
-Seconds are medians of the repetitions. Exit status 1 if a limit is exceeded. About eight minutes.
+Seconds are medians of the repetitions. Exit status 1 if a limit is exceeded. About ten minutes.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def to_csv(rows: list[dict]) -> bytes:
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: v if isinstance(v, str) else f"{v:.6g}" for k, v in row.items()})
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     return text.getvalue().encode()
 
 
