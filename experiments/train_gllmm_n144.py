@@ -6,8 +6,8 @@
 Time: about 0.49 s per step of 8 crops of 128 x 128 pixels, 50 minutes in all, on two cores of a server
 CPU with AVX-512 and bfloat16. Its lambdas reach further to both ends than those of the first part.
 
-Expected at the end, of the averaged weights: a validation loss of about 1.94, where the start has 2.106
-with these lambdas; `docs/models.md` has the curve on Kodak.
+Expected at the end, of the averaged weights: a validation loss of about 1.94;
+`docs/models.md` has the curve on Kodak.
 
 The run of the shipped model differs in this: its length was set to 9000, 6750 and 6000 steps in turn
 (at steps 0, 654 and 743), which moved the schedule of its learning rate. The time in its record

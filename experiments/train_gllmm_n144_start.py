@@ -8,8 +8,8 @@
 Time: about 0.5 s per step of 8 crops of 128 x 128 pixels, 65 minutes in all, on two cores of a
 server CPU with AVX-512 and bfloat16, after the 1.4 hours of gllmm-n48, whose weights are the start.
 
-Expected at the end, of the averaged weights: a validation loss of about 1.79, which is that of the 24
-Kodak pictures at 0.14 to 0.84 bpp and 27.4 to 32.9 dB.
+Expected at the end, of the averaged weights: a validation loss of about 1.79 with these
+lambdas.
 
 The run behind the shipped model differs in this: its first 319 steps had learning rates of 7e-4 (Muon)
 and 3e-4 (Adam), at which PSNR only fell, and its length was set to 7000, 6000, 5000 and 5750 steps

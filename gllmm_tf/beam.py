@@ -172,8 +172,9 @@ class CompressFile(beam.DoFn):
             local = os.path.join(folder, os.path.basename(name))
             record["bytes_in"], digest = _fetch(path, local)
             record["input_sha256"] = digest
-            record.update(model=codec.identity.hex(), quality=settings.quality)
-            record["refine"] = settings.refine
+            record.update(
+                model=codec.identity.hex(), quality=settings.quality, refine=settings.refine
+            )
             finished = _finished(record, record_path, target)
             if finished:
                 return {**finished, "status": "skipped"}

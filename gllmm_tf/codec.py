@@ -153,8 +153,8 @@ class Codec:
             metadata: {tag: bytes} for the container.
             progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
             refine: Rounds of descent on the latents (`gllmm_tf/refinement.py`): a smaller file for the
-                same quality. Ten give most of it; each takes about as long as a step of training on
-                the picture.
+                same quality. Ten are a good number; each costs a gradient through g_s and the
+                entropy model.
 
         Returns:
             `Encoded`.

@@ -14,7 +14,7 @@ for neural image compression", 2019.
 
 A large picture is worked on in blocks, one after the other. What a block changes is judged a few
 latents beyond it; its surroundings further out are there, at their present integers, but do not count.
-So memory is bounded: about 0.4 MB per latent position of the window for N = 144.
+So memory is bounded.
 """
 
 import functools
@@ -108,19 +108,13 @@ class Refiner:
 
     def _descend(self, y, inner, fixed, rounds, tell):
         """Returns the block's integers of the best round; y is changed."""
-        best, best_cost, curvature = None, math.inf, None
-        for t in range(rounds + 1):
+        best, best_cost, curvature = np.round(y)[inner], math.inf, None
+        for t in range(rounds):
             rounded = np.round(y)
-            if t < rounds:
-                cost, gradient = self._cost_and_gradient(rounded[None], *fixed)
-                gradient = gradient.numpy()[0][inner]
-            else:
-                cost = self._cost(rounded[None], *fixed)
-            cost = float(cost)
-            if cost < best_cost or best is None:
-                best, best_cost = rounded[inner], cost
-            if t == rounds:
-                return best
+            cost, gradient = self._cost_and_gradient(rounded[None], *fixed)
+            gradient = gradient.numpy()[0][inner]
+            if cost < best_cost:
+                best, best_cost = rounded[inner], float(cost)
             if curvature is None:
                 error = np.mean((rounded - y)[inner] ** 2, (0, 1)) + _SMALLEST_ERROR
                 curvature = np.sqrt(np.mean(gradient**2, (0, 1)) / error) + 1e-30
@@ -128,6 +122,8 @@ class Refiner:
             y[inner] -= step * gradient / curvature
             if tell is not None:
                 tell()
+        last = np.round(y)
+        return last[inner] if self._cost(last[None], *fixed) < best_cost else best
 
     def _cost_of(self, y_hat, phi, x, weight, inverse_gain, multiplier):
         """lambda D + R in bits."""

@@ -7,6 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from gllmm_tf import Codec, training, validation, zoo
+from gllmm_tf.coding import wavefront
 from gllmm_tf.model_file import restore_model
 
 ASSET = os.path.join(os.path.dirname(__file__), "..", "assets", "friends.png")
@@ -34,12 +35,14 @@ def test_files_of_a_trained_model_are_as_large_as_it_estimates():
     files = validation.compress(zoo.DEFAULT_MODEL, picture[None], 2)
     x = tf.constant(picture[None] / np.float32(255))
     model = restore_model(zoo.read_model())
-    # The container, and the flags of channels that are empty in the whole picture, 3 bits each.
-    allowed = 32 + 3 * model.config.num_filters / 8
     for quality, file in enumerate(files, 1):
         out = model(x, tf.constant([float(quality)]), training=False)
         estimate = float(out.y_bits[0] + out.z_bits[0]) / 8
-        assert 0.995 * estimate < file.bpp * 256 * 256 / 8 < 1.005 * estimate + allowed
+        empty = np.sum(~out.y_hat.numpy().any((0, 1, 2)))  # channels, told by a flag each
+        full = model.config.num_filters - empty
+        probability = wavefront.PROBABILITY_OF_DEAD
+        told = -(empty * np.log2(probability) + full * np.log2(1 - probability)) / 8  # bytes
+        assert 0.995 * estimate < file.bpp * 256 * 256 / 8 < 1.005 * estimate + told + 30
 
 
 def test_table():
