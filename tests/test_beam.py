@@ -13,6 +13,7 @@ from PIL import Image
 pytest.importorskip("apache_beam")
 
 from gllmm_tf import beam as pipeline  # noqa: E402
+from gllmm_tf.codec import Codec  # noqa: E402
 from gllmm_tf.errors import ModelError  # noqa: E402
 
 QUALITY = 3.0
@@ -83,7 +84,7 @@ def test_counters_and_manifest(folder, counts, tiny_codec):
 
 
 def test_second_run_makes_only_what_is_missing_or_changed(
-    folder, counts, tiny_model_path, sample_pixels
+    folder, counts, tiny_model_path, sample_pixels, monkeypatch
 ):
     before = state(folder)
     chosen = settings(folder, tiny_model_path)
@@ -107,6 +108,18 @@ def test_second_run_makes_only_what_is_missing_or_changed(
 
     other = pipeline.run(settings(folder, tiny_model_path, quality=1.0))
     assert other["compressed"] == 5 and other["skipped"] == 0
+
+    # Refinement is a setting like the quality, and reaches the codec.
+    asked = []
+    encode = Codec.encode
+
+    def watched(self, *args, **kwargs):
+        asked.append(kwargs["refine"])
+        return encode(self, *args, **kwargs)
+
+    monkeypatch.setattr(Codec, "encode", watched)
+    refined = settings(folder, tiny_model_path, quality=1.0, refine=2)
+    assert pipeline.run(refined)["compressed"] == 5 and set(asked) == {2}
 
 
 def test_output_inside_the_input_is_not_taken_for_input(tmp_path, tiny_model_path, sample_pixels):
@@ -144,7 +157,7 @@ def test_command_refuses_with_one_line(tmp_path):
 
 def test_flags_of_beam_are_passed_on():
     chosen, rest = pipeline.parse(
-        ["", "--input=a*", "--output_dir=b", "--quality=2", "--runner=X", "--parallelism", "3"]
+        ["", "--input=a*", "--output_dir=b", "--quality=2", "--refine=3", "--runner=X", "-p", "3"]
     )
-    assert chosen == pipeline.Settings("a*", "b", None, 2.0)
-    assert rest == ["--runner=X", "--parallelism", "3"]
+    assert chosen == pipeline.Settings("a*", "b", None, 2.0, 3)
+    assert rest == ["--runner=X", "-p", "3"]
