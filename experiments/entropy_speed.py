@@ -87,7 +87,7 @@ class Setup:
 
         def code(coder, string, y):
             return wavefront.code_latent(
-                coder, string, networks, config.families, config.components, phi, y
+                coder, string, networks, config.families, config.components, phi, y, 0
             )
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.string)])

@@ -421,7 +421,7 @@ class Codec:
     def _code(self, coder, string, y_hat, z_hat, index, tell):
         phi = self.networks.hyper_synthesis(z_hat, index)
         layout = self.config.families, self.config.components
-        return wavefront.code_latent(coder, string, self.networks, *layout, phi, y_hat, tell)
+        return wavefront.code_latent(coder, string, self.networks, *layout, phi, y_hat, index, tell)
 
     def integer_mixture(self, y_hat, z_hat, index):
         """`IntegerMixture` of all elements of y at once, in raster order, channels last."""

@@ -50,11 +50,12 @@ class Crops:
         num_qualities: of a variable-rate model, or None.
 
     Attributes:
+        pictures: as given.
         num_small: number of pictures left out because a side is shorter than the patch.
     """
 
     def __init__(self, pictures, patch, seed, num_qualities=None):
-        self._pictures = pictures
+        self.pictures = pictures
         self._patch = patch
         self._seed = seed
         self._num_qualities = num_qualities
@@ -69,10 +70,10 @@ class Crops:
         """Returns crop `index` of step `step`, uint8 [patch, patch, 3]."""
         random = np.random.default_rng((self._seed, step, index))
         picture = self._usable[random.integers(len(self._usable))]
-        height, width = self._pictures.shapes[picture]
+        height, width = self.pictures.shapes[picture]
         top = random.integers(height - self._patch + 1)
         left = random.integers(width - self._patch + 1)
-        crop = self._pictures[picture][top : top + self._patch, left : left + self._patch]
+        crop = self.pictures[picture][top : top + self._patch, left : left + self._patch]
         return crop[:, ::-1] if random.integers(2) else crop
 
     def quality(self, step, index):

@@ -6,14 +6,27 @@ New channels see all the old ones through the weights of their initialisation.
 
 A new channel of y changes nothing in the picture at first, so the gradient of its rate would drive
 it to zero before it can learn: train with `rate_ramp`, which holds that gradient back for a while.
+
+Channels that were lost on the way all the same stay lost: y is zero there, so nothing behind it is
+ever told what it would be good for. `revive` gives them a new start.
 """
 
 import numpy as np
+import tensorflow as tf
 
+from gllmm_tf.config import LATENT_STRIDE
 from gllmm_tf.errors import ModelError
 from gllmm_tf.layers import GDN, SubPixelConv2D
 
 SAME = ("system", "families", "components", "stages")
+
+# A channel of y is unused if fewer of its values than this are other than zero at the top quality.
+USED = 1e-3
+
+# Tikhonov regularisation of the regression, relative to the mean energy of a feature.
+RIDGE = 1e-3
+
+_BATCH = 16
 
 
 def grow(model, smaller):
@@ -93,3 +106,99 @@ def _grow_gains(gains, smaller):
         table = np.repeat(np.mean(columns, 0)[:, None], target.shape[1], 1)
         table[:, :shared] = np.array(columns[:shared]).T
         target.assign(table)
+
+
+def revive(model, crops, fresh):
+    """Gives the unused channels of y of a variable-rate model a new start.
+
+    They become the linear functions of the features in front of the last convolution of g_a that say
+    most about what the picture lacks (reduced-rank regression of the error of the picture, 16 x 16
+    pixels for each position of y, on the features). In g_s they pass unchanged to the first upsampling,
+    whose kernels are zero for them, as are those of h_a and the context model: nothing changes until
+    training opens the way. Their entropy parameters start anew.
+
+    Args:
+        model: A built `CompressionModel` with gains, in float32.
+        crops: uint8 [B, H, W, 3], some hundreds of training crops.
+        fresh: A built model of the same configuration with initial weights.
+
+    Returns:
+        bool [N]: the channels that were unused.
+
+    Raises:
+        ModelError: a fixed-rate model.
+    """
+    if model.gains is None:
+        raise ModelError("only a variable-rate model can have channels revived")
+    features, y, error = _what_is_lacking(model, crops)
+    unused = np.mean(np.abs(y) > 0.5, 0) < USED
+    count = int(unused.sum())
+    if count == 0 or count == len(unused):
+        return np.zeros_like(unused)
+
+    energy = features.T @ features
+    energy += RIDGE * np.trace(energy) / len(energy) * np.eye(len(energy))
+    regression = np.linalg.solve(energy, features.T @ error)
+    told = features @ regression
+    _, axes = np.linalg.eigh(told.T @ told)
+    directions = regression @ axes[:, ::-1][:, :count]
+    scale = np.median(y[:, ~unused].std(0)) / np.median((features @ directions).std(0))
+
+    for block in (model.g_a.attentions[1], model.g_s.attentions[0], model.g_s.modules[0]):
+        _blind(block, unused)
+    for layer in (model.g_s.ups[0].up, model.g_s.ups[0].shortcut):
+        _assign(layer.kernel, (..., unused, slice(None)), 0.0)
+    kernel = np.reshape(scale * directions, (*model.g_a.last.kernel.shape[:-1], count))
+    _assign(model.g_a.last.kernel, (..., unused), kernel)
+    _assign(model.h_a.path[0].kernel, (..., unused, slice(None)), 0.0)
+    _assign(model.entropy_parameters.context.kernel, (..., unused, slice(None)), 0.0)
+    parameters = np.tile(unused, model.config.num_groups)
+    initial = fresh.entropy_parameters.last.kernel.numpy()[..., parameters]
+    _assign(model.entropy_parameters.last.kernel, (..., parameters), initial)
+    for table in (model.gains.log_y, model.gains.log_y_inverse):
+        _assign(table, (..., unused), table.numpy()[:, ~unused].mean(1, keepdims=True))
+    return unused
+
+
+def _what_is_lacking(model, crops):
+    """Returns, for every position of y: what its last convolution sees, y, and the error in pixels.
+
+    At the top quality, without rounding.
+    """
+    last = model.g_a.path.index(model.g_a.last)
+    gain, inverse_gain = model.gains(tf.constant([float(len(model.gains.lambdas))]))[:2]
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def measure(some):
+        x = tf.cast(some, tf.float32) / 255.0
+        t = x
+        for layer in model.g_a.path[:last]:
+            t = layer(t)
+        # As in Conv2D with stride 2: zeros above and to the left.
+        padded = tf.pad(t, [[0, 0], [1, 0], [1, 0], [0, 0]])
+        seen = tf.image.extract_patches(
+            padded, [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], "VALID"
+        )
+        y = tf.cast(model.g_a(x), tf.float32) * gain
+        x_hat = tf.cast(model.g_s(y * inverse_gain), tf.float32)
+        error = tf.nn.space_to_depth(x - x_hat, LATENT_STRIDE)
+        return [tf.reshape(v, [-1, v.shape[-1]]) for v in (tf.cast(seen, tf.float32), y, error)]
+
+    parts = [measure(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
+    return [np.concatenate([v.numpy() for v in values]).astype(np.float64) for values in zip(*parts)]
+
+
+def _blind(block, channels):
+    """Makes a residual block pass `channels` on unseen and unchanged but for their scale."""
+    width = len(channels)
+    for variable in block.weights:
+        if variable.shape[-1] == width:
+            _assign(variable, (..., channels), 0.0)
+        if variable.shape.rank > 1 and variable.shape[-2] == width:
+            _assign(variable, (..., channels, slice(None)), 0.0)
+
+
+def _assign(variable, where, values):
+    array = variable.numpy()
+    array[where] = values
+    variable.assign(array)

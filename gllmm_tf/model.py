@@ -140,8 +140,8 @@ class CompressionModel(tf.keras.Model):
             training: False rounds everywhere.
             part: (index, count): x is this one of so many equal parts of a batch, and sees the noise
                 that it would see in the whole.
-            rate_gradient: float32 scalar, the part of the rate's gradient that reaches g_a and the
-                gains of y; None for all of it.
+            rate_gradient: float32 scalar or [N], the part of the rate's gradient that reaches g_a and
+                the gains of y; None for all of it.
 
         Returns:
             `Outputs`.

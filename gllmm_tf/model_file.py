@@ -57,8 +57,11 @@ class ModelFile:
         return state.digest()[:IDENTITY_BYTES]
 
     @classmethod
-    def from_model(cls, model, info):
-        """From a built `CompressionModel`: rounds what is exact and halves the precision of the rest."""
+    def from_model(cls, model, info, empty_rows=None):
+        """From a built `CompressionModel`: rounds what is exact and halves the precision of the rest.
+
+        empty_rows: What `empty_channels.fit` returns.
+        """
         from gllmm_tf.coding.fixed_point import quantise_networks
 
         weights = {
@@ -72,7 +75,8 @@ class ModelFile:
                 )
         weights["gains"] = [] if model.gains is None else model.gains.get_weights()
         weights["prior"] = [v.numpy() for v in model.z_bottleneck.variables]
-        return cls(model.config, dict(info), quantise_networks(model), weights)
+        exact = quantise_networks(model, empty_rows)
+        return cls(model.config, dict(info), exact, weights)
 
     def save(self, path):
         """Writes the file under a temporary name and renames it."""
@@ -140,9 +144,9 @@ def _update(state, name, array):
     state.update(np.ascontiguousarray(little).tobytes())
 
 
-def export_model(model, path, info):
-    """Writes a built `CompressionModel` as a model file."""
-    ModelFile.from_model(model, info).save(path)
+def export_model(model, path, info, empty_rows=None):
+    """Writes a built `CompressionModel` as a model file. empty_rows: What `empty_channels.fit` returns."""
+    ModelFile.from_model(model, info, empty_rows).save(path)
 
 
 def restore_model(model_file):

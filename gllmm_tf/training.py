@@ -40,8 +40,10 @@ from gllmm_tf import (
     zoo,
 )
 from gllmm_tf import model as model_lib
+from gllmm_tf.coding import empty_channels
 
 SKIPS_UNTIL_STOP = 20
+EMPTY_CHANNEL_PICTURES = 32  # whose empty channels are counted
 """Steps in a row with a non-finite loss or gradient after which a run stops."""
 
 METRICS = ("loss", "bpp", "y_bpp", "z_bpp", "mse", "ms_ssim", "gradient_norm", "good")
@@ -131,7 +133,8 @@ class Settings:
     rate_ramp: int = setting(
         0,
         "Steps until the rate's gradient reaches g_a in full (it grows with their fourth power): "
-        "time for new channels of y to become worth their bits.",
+        "time for new channels of y to become worth their bits. Only that of the revived channels, "
+        "if --init_from is a file of experiments/revive.py.",
     )
     clip_norm: float = setting(1.0, "Bound of the gradient's global norm; 0: none.")
     ema: float = setting(
@@ -410,12 +413,15 @@ class Learner:
         tf.keras.utils.set_random_seed(settings.seed)
         with _precision(settings.precision):
             self.model = model_lib.build(self.config, settings.rounding)
-        self.started_from = None
+        self.started_from, self.held_back = None, None
         if settings.init_from:
             start = zoo.read_model(settings.init_from)
             growth.grow(self.model, model_file.restore_model(start))
             facts = {name: start.info.get(name) for name in ("steps", "pixels_seen")}
             self.started_from = {"identity": start.identity.hex(), **facts}
+            if start.info.get("revived"):
+                self.held_back = np.zeros(self.config.num_filters, np.float32)
+                self.held_back[start.info["revived"]] = 1.0
         self.variables = self.model.trainable_variables
         self.optimizer = self._make_optimizer()
         self.optimizer.build(self.variables)
@@ -457,10 +463,14 @@ class Learner:
         )
 
     def _rate_gradient(self):
-        """The part of the rate's gradient that reaches g_a in this step, float32; None for all."""
+        """The part of the rate's gradient that reaches g_a in this step; None for all.
+
+        float32, a scalar or, where only revived channels of y are held back, [N].
+        """
         if not self.settings.rate_ramp:
             return None
-        return tf.minimum(1.0, tf.cast(self.step, tf.float32) / self.settings.rate_ramp) ** 4
+        part = tf.minimum(1.0, tf.cast(self.step, tf.float32) / self.settings.rate_ramp) ** 4
+        return part if self.held_back is None else 1.0 - self.held_back * (1.0 - part)
 
     def _train_step(self, crops, quality, seed, learning_rate):
         """Does one step on one replica; returns float32 [len(METRICS)], of the whole batch.
@@ -786,7 +796,9 @@ class Run:
             path = self._path(model_file.FILE_NAME)
             try:
                 with _writing(path):
-                    model_file.export_model(learner.model, path, self._info(step, result))
+                    empty_rows = empty_channels.fit(learner.model, self._some_pictures())
+                    info = self._info(step, result)
+                    model_file.export_model(learner.model, path, info, empty_rows)
                 if len(self.validation) and self.settings.validation_files:
                     self._compress(path, result, step)
             except errors.ModelError as error:
@@ -795,6 +807,12 @@ class Run:
                 meter.write({"step": step, "validation": result})
                 self._show(step, result)
         return result
+
+    def _some_pictures(self):
+        """Up to `EMPTY_CHANNEL_PICTURES` of the training pictures, from all of them."""
+        pictures = self.crops.pictures
+        count = min(len(pictures), EMPTY_CHANNEL_PICTURES)
+        return (pictures[i * len(pictures) // count] for i in range(count))
 
     def _compress(self, path, result, step):
         """Adds "files" to each row of a validation: estimate and truth for the same few pictures."""

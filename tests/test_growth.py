@@ -1,14 +1,17 @@
 """Starting a model from a smaller one: what both have keeps its function."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from gllmm_tf import growth, training
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model import build
-from gllmm_tf.model_file import export_model
+from gllmm_tf.model_file import ModelFile, export_model
 
 SMALL = dict(num_filters=8, components=1, entropy_widths=(12, 16), lambdas=(0.002, 0.05))
 LARGE = dict(
@@ -122,3 +125,139 @@ def test_learner_starts_from_a_model_file(tmp_path):
     ours = learner.model.g_a.path[0].down.kernel.numpy()[..., :8]
     theirs = small.g_a.path[0].down.kernel.numpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-3)  # stored in 16 bits
+
+
+UNUSED = [1, 4, 5]
+RICH = dict(LARGE, lambdas=(0.002, 0.01, 0.5), trunk_widths=(12, 14, 16))
+
+
+def with_unused_channels():
+    """A model in which three channels of y are always zero, and crops."""
+    model = randomised(RICH, 7)
+    growth._blind(model.g_a.attentions[1], np.isin(np.arange(14), UNUSED))
+    kernel = 40.0 * model.g_a.last.kernel.numpy()
+    kernel[..., UNUSED] = 0.0
+    model.g_a.last.kernel.assign(kernel)
+    for block in (model.g_s.attentions[0], model.g_s.modules[0]):
+        growth._blind(block, np.isin(np.arange(14), UNUSED))
+    rng = np.random.default_rng(9)
+    coarse = rng.integers(0, 256, (24, 16, 16, 3), np.uint8)
+    return model, coarse.repeat(4, 1).repeat(4, 2)
+
+
+@pytest.fixture(scope="module")
+def revived():
+    """(before, after, crops)."""
+    before, crops = with_unused_channels()
+    after, _ = with_unused_channels()
+    fresh = build(ModelConfig(**RICH))
+    mask = growth.revive(after, crops, fresh)
+    assert np.flatnonzero(mask).tolist() == UNUSED
+    return before, after, crops
+
+
+def test_revived_channels_change_nothing_yet(revived):
+    before, after, crops = revived
+    top = tf.fill([len(crops)], 3.0)
+    x = tf.constant(crops / np.float32(255))
+    y, y_new = before.g_a(x).numpy(), after.g_a(x).numpy()
+    kept = np.setdiff1d(np.arange(14), UNUSED)
+    np.testing.assert_allclose(y_new[..., kept], y[..., kept], atol=1e-4 * np.abs(y).max())
+    assert np.all(y_new[..., UNUSED].std((0, 1, 2)) > 0.1 * np.median(y[..., kept].std((0, 1, 2))))
+    gains, gains_new = before.gains(top), after.gains(top)
+    picture_before = before.g_s(y * gains[0] * gains[1]).numpy()
+    picture_after = after.g_s(y_new * gains_new[0] * gains_new[1]).numpy()
+    np.testing.assert_allclose(picture_after, picture_before, atol=1e-4)
+    np.testing.assert_allclose(after.h_a(y_new), before.h_a(y), rtol=1e-3, atol=1e-4)
+
+
+def test_revived_channels_leave_the_mixtures_of_others(revived):
+    before, after, _ = revived
+    rng = np.random.default_rng(5)
+    y_hat = np.round(rng.normal(size=(1, 4, 4, 14), scale=2)).astype(np.float32)
+    phi = tf.constant(rng.normal(size=(1, 4, 4, 28)), tf.float32)
+    quiet = y_hat.copy()
+    quiet[..., UNUSED] = 0.0
+    old, new = before.mixture(tf.constant(quiet), phi), after.mixture(tf.constant(y_hat), phi)
+    kept = np.setdiff1d(np.arange(14), UNUSED)
+    np.testing.assert_allclose(
+        new.means.numpy()[..., kept], old.means.numpy()[..., kept], atol=1e-5
+    )
+
+
+def test_revived_channels_say_what_the_picture_lacks(revived):
+    """As much as the same number of the best functions of the features can, and more than others."""
+    before, after, crops = revived
+    features, _, error = growth._what_is_lacking(before, crops)
+    new = features @ after.g_a.last.kernel.numpy()[..., UNUSED].reshape(-1, len(UNUSED))
+    other = features @ np.random.default_rng(1).normal(size=(features.shape[1], len(UNUSED)))
+
+    def explained(by):
+        fitted = by @ np.linalg.lstsq(by, error, rcond=None)[0]
+        return np.sum(fitted**2) / np.sum(error**2)
+
+    best, *_ = np.linalg.lstsq(features, error, rcond=None)
+    spectrum = np.linalg.svd(features @ best, compute_uv=False) ** 2
+    assert explained(new) > 0.9 * spectrum[: len(UNUSED)].sum() / np.sum(error**2)
+    assert explained(new) > 1.5 * explained(other)
+
+
+def test_revive_refuses_a_fixed_rate_and_leaves_a_full_model_alone():
+    fixed = build(ModelConfig(**dict(SMALL, lambdas=())))
+    crops = np.zeros((1, 64, 64, 3), np.uint8)
+    with pytest.raises(ModelError, match="variable-rate"):
+        growth.revive(fixed, crops, fixed)
+    model, crops = with_unused_channels()
+    model.g_a.last.kernel.assign(randomised(RICH, 7).g_a.last.kernel * 1e3)
+    state = model.get_weights()
+    assert not growth.revive(model, crops, model).any()
+    for ours, theirs in zip(model.get_weights(), state):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_learner_holds_back_the_rate_of_revived_channels(tmp_path):
+    path = tmp_path / "start.npz"
+    export_model(randomised(SMALL, 1), path, {"steps": 7, "revived": [2, 6]})
+    settings = training.Settings(
+        train_glob="unused",
+        run_dir=str(tmp_path),
+        num_filters=10,
+        components=1,
+        entropy_widths="12,16",
+        lambdas="0.002,0.05",
+        init_from=str(path),
+        rate_ramp=10,
+        precision="float32",
+        patch=64,
+        batch=1,
+    )
+    learner = training.Learner(settings)
+    for step, part in ((0, 0.0), (5, 0.5**4), (10, 1.0), (99, 1.0)):
+        learner.step.assign(step)
+        wanted = np.ones(10)
+        wanted[[2, 6]] = part
+        np.testing.assert_allclose(learner._rate_gradient(), wanted, rtol=1e-6)
+
+
+def test_script_writes_a_start(tmp_path):
+    import revive
+
+    model, crops = with_unused_channels()
+    path = tmp_path / "model.npz"
+    export_model(model, path, {"steps": 7})
+    for i, crop in enumerate(crops[:20]):
+        Image.fromarray(crop.repeat(2, 0).repeat(2, 1)).save(tmp_path / f"{i:02}.png")
+    flags = SimpleNamespace(
+        model=str(path),
+        train_glob=str(tmp_path / "*.png"),
+        cache_dir=str(tmp_path / "cache"),
+        crops=8,
+        seed=0,
+        output=str(tmp_path / "start.npz"),
+    )
+    assert revive.revive(flags) == f"{flags.output}: {len(UNUSED)} of 14 channels revived"
+    start = ModelFile.read(flags.output)
+    assert start.info == {"steps": 7, "revived": UNUSED}
+    with pytest.raises(ModelError, match="none to revive"):
+        flags.model = flags.output
+        revive.revive(flags)

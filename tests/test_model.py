@@ -102,6 +102,21 @@ def test_the_gradient_of_the_rate_is_held_back_from_the_analysis(x):
             np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
+def test_the_gradient_of_the_rate_is_held_back_by_channel(x):
+    model = build(small(lambdas=LAMBDAS))
+    quality = tf.constant([2.0, 2.0])
+
+    def gradients(rate_gradient):
+        with tf.GradientTape() as tape:
+            out = model(x, quality, tf.constant([1, 2]), rate_gradient=rate_gradient)
+            bits = tf.reduce_sum(out.y_bits + out.z_bits)
+        return tape.gradient(bits, model.gains.log_y).numpy()[1]
+
+    part = np.linspace(0.0, 1.0, model.config.num_filters, dtype=np.float32)
+    full = gradients(None)
+    np.testing.assert_allclose(gradients(part), part * full, atol=1e-4 * np.abs(full).max())
+
+
 def test_quality_goes_with_variable_rate(x):
     with pytest.raises(ValueError, match="variable rate"):
         build(small())(x, tf.ones([2]), tf.zeros([2], tf.int32))

@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from gllmm_tf import Codec, training, validation, zoo
-from gllmm_tf.coding import wavefront
+from gllmm_tf.coding import tables
 from gllmm_tf.model_file import restore_model
 
 ASSET = os.path.join(os.path.dirname(__file__), "..", "assets", "friends.png")
@@ -34,14 +34,14 @@ def test_files_of_a_trained_model_are_as_large_as_it_estimates():
     picture = np.asarray(Image.open(ASSET))[:256, :256]
     files = validation.compress(zoo.DEFAULT_MODEL, picture[None], 2)
     x = tf.constant(picture[None] / np.float32(255))
-    model = restore_model(zoo.read_model())
+    codec, model = Codec.load(), restore_model(zoo.read_model())
     for quality, file in enumerate(files, 1):
         out = model(x, tf.constant([float(quality)]), training=False)
         estimate = float(out.y_bits[0] + out.z_bits[0]) / 8
-        empty = np.sum(~out.y_hat.numpy().any((0, 1, 2)))  # channels, told by a flag each
-        full = model.config.num_filters - empty
-        probability = wavefront.PROBABILITY_OF_DEAD
-        told = -(empty * np.log2(probability) + full * np.log2(1 - probability)) / 8  # bytes
+        empty = ~out.y_hat.numpy().any((0, 1, 2))  # channels, told by a flag each
+        rows = codec.networks.flag_rows(16 * (quality - 1), 16 * 16).numpy()
+        probability = tables.load()["frequency"][rows] / 2**16
+        told = -np.sum(np.log2(np.where(empty, probability, 1 - probability))) / 8  # bytes
         assert 0.995 * estimate < file.bpp * 256 * 256 / 8 < 1.005 * estimate + told + 30
 
 

@@ -17,7 +17,7 @@ Memory beyond inputs and outputs is bounded: h_s works on bands of rows.
 import numpy as np
 import tensorflow as tf
 
-from gllmm_tf.coding import exact_product
+from gllmm_tf.coding import empty_channels, exact_product
 
 ACTIVATION_BITS = 8
 ACTIVATION_LIMIT = 2.0**exact_product.ACTIVATION_LIMIT_BITS
@@ -50,8 +50,10 @@ def quantise_layer(kernel, bias, input_bits=ACTIVATION_BITS):
     return rounded, np.clip(bias, -(2.0**45), 2.0**45).astype(np.int64), exponent
 
 
-def quantise_networks(model):
+def quantise_networks(model, empty_rows=None):
     """`{name: array}` of everything that decoding of symbols depends on, from a trained model.
+
+    `empty_rows` is what `empty_channels.fit` returns, stored as `y/empty` if it is not None.
 
     Layers `h_s/0..4`, `context`, `hidden/0`, `hidden/1` and `last`, each with `/kernel`, `/bias` and
     `/exponent`; the factorised model's tables `z/cdf`, `z/offset`; for variable rate the tables
@@ -84,6 +86,8 @@ def quantise_networks(model):
         arrays["z/inverse_gain"] = np.clip(inverse, 0, 2**24).astype(np.int32)
         offset = np.round(offset.astype(np.float64) * 2.0**ACTIVATION_BITS)
         arrays["phi/offset"] = np.clip(offset, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(np.int32)
+    if empty_rows is not None:
+        arrays[empty_channels.NAME] = empty_rows
     return arrays
 
 
@@ -150,6 +154,24 @@ class FixedPointNetworks:
         if "z/inverse_gain" in arrays:
             self._inverse_gain = tf.constant(arrays["z/inverse_gain"], _F64)
             self._phi_offset = tf.constant(arrays["phi/offset"], _F64)
+        shape = (1, empty_channels.SIZES, num_filters)
+        rows = np.full(shape, empty_channels.row_of(empty_channels.DEFAULT))
+        self._empty_rows = tf.constant(arrays.get(empty_channels.NAME, rows), tf.int32)
+
+    def flag_rows(self, quality_index, positions):
+        """Rows of the decision table for the flags of empty channels.
+
+        Args:
+            quality_index: int32 scalar.
+            positions: Positions of y, int32 scalar.
+
+        Returns:
+            int32 [N].
+        """
+        size = empty_channels.size_class(positions)
+        quality = (quality_index + QUALITY_STEPS // 2) // QUALITY_STEPS
+        quality = tf.minimum(quality, self._empty_rows.shape[0] - 1)
+        return self._empty_rows[quality, size]
 
     def hyper_synthesis(self, z_hat, quality_index):
         """phi of z_hat.

@@ -140,13 +140,10 @@ def code_integers(coder, handle, mixture, y, step, num_steps):
     return coder.finish(state, step, num_steps), y
 
 
-def code_flags(coder, handle, flags, probability_of_zero):
-    """Codes int32 flags [n] that all have the same probability of being 0."""
-    row = int(np.searchsorted(tables.decision_edges(), probability_of_zero))
+def code_flags(coder, handle, flags, rows):
+    """Codes int32 flags [n] with the rows int32 [n] of the decision table."""
     count = tf.size(flags)
-    state, flags = coder.code(
-        coder.begin(handle), CENTRE, tf.fill([count], row), flags, tf.range(count)
-    )
+    state, flags = coder.code(coder.begin(handle), CENTRE, rows, flags, tf.range(count))
     return coder.finish(state, tf.zeros([count], tf.int32), 1), flags
 
 

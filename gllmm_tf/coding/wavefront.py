@@ -14,8 +14,6 @@ from gllmm_tf.coding.symbols import code_flags, code_integers
 
 TAPS = [(dy, dx) for dy in (-2, -1) for dx in range(-2, 3)] + [(0, -2), (0, -1)]
 REACH = 2  # of the context, rows up and columns to both sides
-# A channel of y that is zero in the whole picture is told once, by a flag, and then costs nothing.
-PROBABILITY_OF_DEAD = 0.125
 
 _F32, _F64 = tf.float32, tf.float64
 
@@ -93,7 +91,7 @@ class Latent:
         return mixture, tf.cast(tf.reshape(window[:, -1], [-1]), _F64)
 
 
-def code_latent(coder, string, networks, families, components, phi, y, tell=None):
+def code_latent(coder, string, networks, families, components, phi, y, index, tell=None):
     """Codes y position by position.
 
     Args:
@@ -104,6 +102,7 @@ def code_latent(coder, string, networks, families, components, phi, y, tell=None
         components: Components per family.
         phi: float32 integers [h, w, 2 N].
         y: float64 integers [h, w, N] to write; zeros of that shape when reading.
+        index: Quality index, int32 scalar.
         tell: A function of an int32 scalar, steps done; it is called in the loop's graph.
 
     Returns:
@@ -112,7 +111,7 @@ def code_latent(coder, string, networks, families, components, phi, y, tell=None
     height, width = tf.shape(y)[0], tf.shape(y)[1]
     handle = coder.start(string)
     alive = tf.cast(tf.reduce_any(tf.not_equal(y, 0.0), [0, 1]), tf.int32)
-    handle, alive = code_flags(coder, handle, alive, PROBABILITY_OF_DEAD)
+    handle, alive = code_flags(coder, handle, alive, networks.flag_rows(index, height * width))
     latent = Latent(
         networks, families, components, phi, tf.cast(tf.where(alive > 0)[:, 0], tf.int32)
     )
