@@ -3,7 +3,7 @@
     python train.py --config=experiments/train_gllmm_n144_start.py \\
         --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n144_start
 
-`train_gllmm_n144.py` goes on from its result.
+`train_gllmm_n144_middle.py` goes on from its result.
 
 Time: about 0.5 s per step of 8 crops of 128 x 128 pixels, 65 minutes in all, on two cores of a
 server CPU with AVX-512 and bfloat16, after the 1.4 hours of gllmm-n48, whose weights are the start.

@@ -112,6 +112,8 @@ def training_rows(name: str) -> list[str]:
 
 
 def _shown(key: str, value) -> str:
+    if value is None:
+        return "not recorded"
     if key == "seconds":
         return f"{value / 3600:.1f} hours"
     if key == "pixels_seen":
@@ -120,6 +122,13 @@ def _shown(key: str, value) -> str:
         return f"`{value}`" if value else "not recorded"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if key == "started_from" and value:
+        facts = [f"`{value['identity']}`"]
+        if value.get("steps") is not None:
+            facts.append(f"{value['steps']:,} steps")
+        if value.get("pixels_seen") is not None:
+            facts.append(_shown("pixels_seen", value["pixels_seen"]))
+        return ", ".join(facts)
     text = str(value).replace("|", "\\|").replace("\n", " ")
     return text or "not recorded"
 

@@ -86,3 +86,10 @@ def test_licences_are_counted(tmp_path):
     manifest.write_text("a,b\n1,2\n")
     with pytest.raises(ExperimentError, match="no column"):
         zoo_page.count_licences(str(manifest))
+
+
+def test_the_start_of_a_training_is_told_in_words():
+    start = {"identity": "ab12", "steps": 1500, "pixels_seen": 2_500_000_000}
+    assert zoo_page._shown("started_from", start) == "`ab12`, 1,500 steps, 2.50 gigapixels"
+    assert zoo_page._shown("started_from", {"identity": "ab12", "steps": None}) == "`ab12`"
+    assert zoo_page._shown("started_from", None) == "not recorded"
