@@ -176,16 +176,16 @@ def _what_is_lacking(model, crops):
             t = layer(t)
         # As in Conv2D with stride 2: zeros above and to the left.
         padded = tf.pad(t, [[0, 0], [1, 0], [1, 0], [0, 0]])
-        seen = tf.image.extract_patches(
-            padded, [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], "VALID"
-        )
+        seen = tf.image.extract_patches(padded, [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], "VALID")
         y = tf.cast(model.g_a(x), tf.float32) * gain
         x_hat = tf.cast(model.g_s(y * inverse_gain), tf.float32)
         error = tf.nn.space_to_depth(x - x_hat, LATENT_STRIDE)
         return [tf.reshape(v, [-1, v.shape[-1]]) for v in (tf.cast(seen, tf.float32), y, error)]
 
     parts = [measure(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
-    return [np.concatenate([v.numpy() for v in values]).astype(np.float64) for values in zip(*parts)]
+    return [
+        np.concatenate([v.numpy() for v in values]).astype(np.float64) for values in zip(*parts)
+    ]
 
 
 def _blind(block, channels):

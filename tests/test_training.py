@@ -16,8 +16,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from gllmm_tf import Codec, data, distribution, errors, training
+from gllmm_tf import Codec, data, distribution, errors, model_file, training
 from gllmm_tf import config as config_lib
+from gllmm_tf.coding import empty_channels
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TINY = dict(
@@ -170,6 +171,19 @@ def test_killed_process_continues_bit_by_bit(uninterrupted, tmp_path):
     learner.checkpoint.restore(latest).assert_existing_objects_matched().expect_partial()
     assert_same(state(learner), expected)
     assert os.path.exists(tmp_path / "model.npz")
+
+
+def test_exported_model_knows_its_empty_channels(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(empty_channels, "_ENOUGH", 1)
+    settings = tiny(train_glob=pictures, run_dir=str(tmp_path), steps=1, lambdas=LAMBDAS)
+    run = training.Run(settings)
+    run.train()
+    rows = model_file.ModelFile.read(tmp_path).exact[empty_channels.NAME]
+    with run.learner.averaged():
+        np.testing.assert_array_equal(
+            rows, empty_channels.fit(run.learner.model, run.crops.pictures)
+        )
+    assert rows.shape == (3, empty_channels.SIZES, 8)
 
 
 def test_finished_run_says_so_and_exports_again(uninterrupted, capsys):
