@@ -9,7 +9,7 @@ CPU with AVX-512 and bfloat16.
 The lambdas are those at which the rates of the part before grow by equal factors from quality to quality,
 from its lowest to 99 % of its highest.
 
-Expected at the end, of the averaged weights: a validation loss of about EXPECTED with these lambdas;
+Expected at the end, of the averaged weights: a validation loss of about 1.57 with these lambdas;
 `docs/models.md` has the curve on Kodak.
 """
 
