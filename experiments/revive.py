@@ -1,7 +1,7 @@
 """Gives the unused channels of a trained model a new start (growth.revive), and writes a model file.
 
     python experiments/revive.py --model=gllmm-n144 --train_glob='photos/**/*.jpg' --output=start.npz
-    python train.py --init_from=start.npz --rate_ramp=1000 ...
+    python train.py --init_from=start.npz --rate_ramp=1500 ...
 
 Nothing is trained here: the file is a start. train.py reads in it which channels were revived, and
 holds the gradient of their rate back for `--rate_ramp` steps.
@@ -16,7 +16,7 @@ from gllmm_tf.errors import GllmmError, ModelError
 from gllmm_tf.model import build
 from gllmm_tf.zoo import DEFAULT_MODEL, read_model
 
-PATCH, HELD_OUT = 128, 16
+PATCH = 128
 
 
 def define_flags():
@@ -24,6 +24,7 @@ def define_flags():
     flags.DEFINE_string("train_glob", None, "Training photographs, as for train.py.", required=True)
     flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded photographs.")
     flags.DEFINE_integer("crops", 512, f"Crops, {PATCH} pixels wide, on which the start is fitted.")
+    flags.DEFINE_integer("validation_images", 16, "Photographs held out, as for train.py.")
     flags.DEFINE_integer("seed", 0, "Decides the crops, what is held out and initial weights.")
     flags.DEFINE_string("output", None, "The model file to write.", required=True)
 
@@ -33,7 +34,7 @@ def revive(f):
     tf.keras.utils.set_random_seed(f.seed)
     stored = read_model(f.model)
     start, fresh = model_file.restore_model(stored), build(stored.config)
-    photographs, _ = data.split(data.find_pictures(f.train_glob), HELD_OUT, f.seed)
+    photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images, f.seed)
     pictures = data.Pictures.open(photographs, f.cache_dir)
     source = data.Crops(pictures, PATCH, f.seed, stored.config.num_qualities)
     crops = np.concatenate([c.numpy() for c, _ in source.dataset(0, 1, f.crops)])

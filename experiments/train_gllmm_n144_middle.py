@@ -8,7 +8,7 @@ CPU with AVX-512 and bfloat16. Its lambdas reach further to both ends than those
 
 Expected at the end, of the averaged weights: a validation loss of about 1.94 with these lambdas. Of
 the 144 channels of y, 38 are never used then, and the top quality is at 32.7 dB on the held-out
-photographs, 33.1 dB if y is not rounded. `train_gllmm_n144_revived.py` goes on.
+photographs. `train_gllmm_n144_revived.py` goes on.
 
 The run behind the shipped model differs in this: its length was set to 9000, 6750 and 6000 steps in turn
 (at steps 0, 654 and 743), which moved the schedule of its learning rate. The time in its record

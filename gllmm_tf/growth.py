@@ -1,4 +1,4 @@
-"""Starts a model from the weights of a smaller one, so that what those cost is not paid twice.
+"""Starts a model from the weights of another, so that what those cost is not paid twice.
 
 Channels are matched by position. A channel that both models have keeps its weights and, where the
 larger model only adds, its function: it sees none of the new channels until training opens the way.
@@ -20,7 +20,7 @@ from gllmm_tf.layers import GDN, SubPixelConv2D
 
 SAME = ("system", "families", "components", "stages")
 
-# A channel of y is unused if fewer of its values than this are other than zero at the top quality.
+# A channel of y is unused if a smaller part of its values is other than zero at the top quality.
 USED = 1e-3
 
 # Tikhonov regularisation of the regression, relative to the mean energy of a feature.
@@ -126,15 +126,17 @@ def revive(model, crops, fresh):
         bool [N]: the channels that were unused.
 
     Raises:
-        ModelError: a fixed-rate model.
+        ModelError: a fixed-rate model, or one without any channel in use.
     """
     if model.gains is None:
         raise ModelError("only a variable-rate model can have channels revived")
     features, y, error = _what_is_lacking(model, crops)
     unused = np.mean(np.abs(y) > 0.5, 0) < USED
     count = int(unused.sum())
-    if count == 0 or count == len(unused):
-        return np.zeros_like(unused)
+    if count == len(unused):
+        raise ModelError("no channel of y is in use, there is nothing to go by; train anew")
+    if count == 0:
+        return unused
 
     energy = features.T @ features
     energy += RIDGE * np.trace(energy) / len(energy) * np.eye(len(energy))
@@ -142,6 +144,8 @@ def revive(model, crops, fresh):
     told = features @ regression
     _, axes = np.linalg.eigh(told.T @ told)
     directions = regression @ axes[:, ::-1][:, :count]
+    # As large in front of the gain as the others are behind it, so larger than they are: the start of
+    # gllmm-n144 was made so, another scale was not tried.
     scale = np.median(y[:, ~unused].std(0)) / np.median((features @ directions).std(0))
 
     for block in (model.g_a.attentions[1], model.g_s.attentions[0], model.g_s.modules[0]):

@@ -43,8 +43,10 @@ from gllmm_tf import model as model_lib
 from gllmm_tf.coding import empty_channels
 
 SKIPS_UNTIL_STOP = 20
-EMPTY_CHANNEL_PICTURES = 32  # whose empty channels are counted
 """Steps in a row with a non-finite loss or gradient after which a run stops."""
+
+EMPTY_CHANNEL_PICTURES = 32
+"""Training pictures whose empty channels are counted for an exported model."""
 
 METRICS = ("loss", "bpp", "y_bpp", "z_bpp", "mse", "ms_ssim", "gradient_norm", "good")
 """What a step returns, in this order; `good` is 1, or 0 if the update was skipped."""
@@ -133,8 +135,8 @@ class Settings:
     rate_ramp: int = setting(
         0,
         "Steps until the rate's gradient reaches g_a in full (it grows with their fourth power): "
-        "time for new channels of y to become worth their bits. Only that of the revived channels, "
-        "if --init_from is a file of experiments/revive.py.",
+        "time for new channels of y to become worth their bits. Only that of the new channels, if "
+        "--init_from is a file of experiments/revive.py.",
     )
     clip_norm: float = setting(1.0, "Bound of the gradient's global norm; 0: none.")
     ema: float = setting(
@@ -420,8 +422,10 @@ class Learner:
             facts = {name: start.info.get(name) for name in ("steps", "pixels_seen")}
             self.started_from = {"identity": start.identity.hex(), **facts}
             if start.info.get("revived"):
-                self.held_back = np.zeros(self.config.num_filters, np.float32)
-                self.held_back[start.info["revived"]] = 1.0
+                channels = np.arange(self.config.num_filters)
+                new = np.isin(channels, start.info["revived"])
+                new |= channels >= start.config.num_filters
+                self.held_back = new.astype(np.float32)
         self.variables = self.model.trainable_variables
         self.optimizer = self._make_optimizer()
         self.optimizer.build(self.variables)
@@ -465,7 +469,7 @@ class Learner:
     def _rate_gradient(self):
         """The part of the rate's gradient that reaches g_a in this step; None for all.
 
-        float32, a scalar or, where only revived channels of y are held back, [N].
+        float32, a scalar or, where only new channels of y are held back, [N].
         """
         if not self.settings.rate_ramp:
             return None

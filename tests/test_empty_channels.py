@@ -132,7 +132,7 @@ def test_a_fixed_rate_model_has_one_row_of_qualities():
     model = build(ModelConfig(num_filters=8, entropy_widths=(8, 8)))
     rows = empty_channels.fit(model, model_and_pictures()[1])
     assert rows.shape == (1, empty_channels.SIZES, 8)
-    exact = {**model_file.ModelFile.from_model(model, {}, rows).exact}
+    exact = model_file.ModelFile.from_model(model, {}, rows).exact
     networks = FixedPointNetworks(exact, 8, model.config.num_groups)
     taken = networks.flag_rows(tf.constant(0), tf.constant(64)).numpy()
     np.testing.assert_array_equal(taken, rows[0, 2])

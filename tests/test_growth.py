@@ -202,6 +202,14 @@ def test_revived_channels_say_what_the_picture_lacks(revived):
     assert explained(new) > 1.5 * explained(other)
 
 
+def test_revive_refuses_a_model_without_any_channel_in_use():
+    model, crops = with_unused_channels()
+    model.g_a.last.kernel.assign(0 * model.g_a.last.kernel)
+    growth._blind(model.g_a.attentions[1], np.ones(14, bool))
+    with pytest.raises(ModelError, match="no channel of y is in use"):
+        growth.revive(model, crops, model)
+
+
 def test_revive_refuses_a_fixed_rate_and_leaves_a_full_model_alone():
     fixed = build(ModelConfig(**dict(SMALL, lambdas=())))
     crops = np.zeros((1, 64, 64, 3), np.uint8)
@@ -235,7 +243,7 @@ def test_learner_holds_back_the_rate_of_revived_channels(tmp_path):
     for step, part in ((0, 0.0), (5, 0.5**4), (10, 1.0), (99, 1.0)):
         learner.step.assign(step)
         wanted = np.ones(10)
-        wanted[[2, 6]] = part
+        wanted[[2, 6, 8, 9]] = part  # 8 and 9 are beyond those of the start
         np.testing.assert_allclose(learner._rate_gradient(), wanted, rtol=1e-6)
 
 
@@ -245,13 +253,14 @@ def test_script_writes_a_start(tmp_path):
     model, crops = with_unused_channels()
     path = tmp_path / "model.npz"
     export_model(model, path, {"steps": 7})
-    for i, crop in enumerate(crops[:20]):
+    for i, crop in enumerate(crops[:6]):
         Image.fromarray(crop.repeat(2, 0).repeat(2, 1)).save(tmp_path / f"{i:02}.png")
     flags = SimpleNamespace(
         model=str(path),
         train_glob=str(tmp_path / "*.png"),
         cache_dir=str(tmp_path / "cache"),
         crops=8,
+        validation_images=2,
         seed=0,
         output=str(tmp_path / "start.npz"),
     )

@@ -178,3 +178,20 @@ def test_float_networks_are_those_of_the_file(codec, photo):
     assert seen[0] / picture[..., 0].size == pytest.approx(
         cost(codec, picture, data, 4.0), rel=0.02
     )
+
+
+def test_script_measures_real_files(tiny_codec, sample_pixels, tmp_path):
+    import refinement_rounds
+
+    path = tmp_path / "picture.png"
+    Image.fromarray(sample_pixels).save(path)
+    rows = refinement_rounds.measure(tiny_codec, str(path), 3.0, [0, 2])
+    for row, rounds in zip(rows, (0, 2)):
+        data = tiny_codec.compress(sample_pixels, 3.0, rounds)
+        error = np.square(sample_pixels.astype(float) - tiny_codec.decompress(data)).mean()
+        bpp = 8 * len(data) / (96 * 144)
+        assert (row["rounds"], row["bytes"]) == (rounds, len(data))
+        np.testing.assert_allclose(
+            row["cost"], tiny_codec.config.lambdas[2] * error + bpp, rtol=1e-5
+        )
+    assert rows[1]["cost"] < rows[0]["cost"]

@@ -170,7 +170,7 @@ class FixedPointNetworks:
         """
         size = empty_channels.size_class(positions)
         quality = (quality_index + QUALITY_STEPS // 2) // QUALITY_STEPS
-        quality = tf.minimum(quality, self._empty_rows.shape[0] - 1)
+        quality = tf.minimum(quality, self._empty_rows.shape[0] - 1)  # one row without a table
         return self._empty_rows[quality, size]
 
     def hyper_synthesis(self, z_hat, quality_index):
