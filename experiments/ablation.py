@@ -180,7 +180,7 @@ def run(
     if not missing:
         return 0
     size = common.pop("validation_size", 512)
-    training_paths, held_out_paths = data.split(data.find_pictures(train_glob), 16, 0)
+    training_paths, held_out_paths = data.split(data.find_pictures(train_glob), 16)
     pictures = data.Pictures.open(training_paths, cache_dir)
     held_out = data.centre_crops(data.Pictures.open(held_out_paths, cache_dir), size)
     if not len(held_out):

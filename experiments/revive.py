@@ -25,7 +25,7 @@ def define_flags():
     flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded photographs.")
     flags.DEFINE_integer("crops", 512, f"Crops, {PATCH} pixels wide, on which the start is fitted.")
     flags.DEFINE_integer("validation_images", 16, "Photographs held out, as for train.py.")
-    flags.DEFINE_integer("seed", 0, "Decides the crops, what is held out and initial weights.")
+    flags.DEFINE_integer("seed", 0, "Decides the crops and initial weights.")
     flags.DEFINE_string("output", None, "The model file to write.", required=True)
 
 
@@ -34,7 +34,7 @@ def revive(f):
     tf.keras.utils.set_random_seed(f.seed)
     stored = read_model(f.model)
     start, fresh = model_file.restore_model(stored), build(stored.config)
-    photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images, f.seed)
+    photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images)
     pictures = data.Pictures.open(photographs, f.cache_dir)
     source = data.Crops(pictures, PATCH, f.seed, stored.config.num_qualities)
     crops = np.concatenate([c.numpy() for c, _ in source.dataset(0, 1, f.crops)])

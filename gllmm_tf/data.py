@@ -44,10 +44,11 @@ def find_pictures(globs):
     return paths
 
 
-def split(paths, num_validation, seed):
+def split(paths, num_validation):
     """Splits paths into (training, validation), both sorted as they were.
 
-    Held out are the first num_validation of a permutation given by the seed.
+    Held out are the first num_validation of a fixed permutation: the same pictures in each part of a
+    training, and for runs that are compared, whatever their seeds.
 
     Raises:
         errors.ImageError: nothing would be left to train on.
@@ -57,7 +58,7 @@ def split(paths, num_validation, seed):
             f"{len(paths)} pictures, {num_validation} of them held out: none is left to train on; "
             "lower --validation_images or give more pictures"
         )
-    order = np.random.default_rng((seed, len(paths))).permutation(len(paths))
+    order = np.random.default_rng((0, len(paths))).permutation(len(paths))
     held_out = set(order[:num_validation].tolist())
     training = [p for i, p in enumerate(paths) if i not in held_out]
     return training, [p for i, p in enumerate(paths) if i in held_out]

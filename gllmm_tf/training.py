@@ -150,7 +150,11 @@ class Settings:
         "one",
         "Devices: one, mirrored (all local GPUs) or multi_worker (one process per machine, TF_CONFIG).",
     )
-    seed: int = setting(0, "Seed of the initial weights, crops, qualities and noise.")
+    seed: int = setting(
+        0,
+        "Seed of the initial weights, crops, qualities and noise. A run with the seed of its "
+        "--init_from sees the crops of that once more; what is held out does not depend on it.",
+    )
 
     log_every: int = setting(50, "Steps per line of metrics.")
     checkpoint_every: int = setting(500, "Steps between checkpoints; the last 3 are kept.")
@@ -593,7 +597,7 @@ class Run:
         before = self._prepare_folder()
         paths = data.find_pictures(settings.train_glob)
         self._record_pictures(before, paths)
-        training, held_out = data.split(paths, settings.validation_images, settings.seed)
+        training, held_out = data.split(paths, settings.validation_images)
         cache = settings.cache_dir or os.path.join(self.folder, "cache")
         self.crops = data.Crops(
             data.Pictures.open(training, cache),

@@ -137,3 +137,21 @@ def below(parts, families, components, twice_x):
     family = np.repeat([FAMILIES.index(f) for f in families], components)
     left, right = table[family, cell], table[family, cell + 1]
     return (weights * ((left << 8) + (right - left) * fraction)).sum(-1)
+
+
+def flag_rows(rows, empty, frequency):
+    """Rows of the decision table for flags of empty channels, where a model has a table of them.
+
+    rows: of the table, [N]. empty: bools [N]. frequency: of the decision table. Returns ints [N].
+    """
+    shift, taken = 0, []
+    for row, is_empty in zip(rows, empty):
+        taken.append(max(512, min(2041, int(row) + shift)))
+        shift += (int(is_empty) * 2**16 - int(frequency[taken[-1]])) // 2**9
+    return taken
+
+
+def flags_in_bytes(rows, empty, frequency):
+    """Information content of such flags, in bytes."""
+    probability = np.asarray(frequency)[flag_rows(rows, empty, frequency)] / 2**16
+    return -np.sum(np.log2(np.where(empty, probability, 1 - probability))) / 8

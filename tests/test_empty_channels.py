@@ -2,28 +2,31 @@
 
 import copy
 
+import integer_reference
 import numpy as np
 import pytest
 import tensorflow as tf
+from integer_reference import flags_in_bytes
 
 from gllmm_tf import model_file
 from gllmm_tf.codec import Codec
-from gllmm_tf.coding import empty_channels, tables
+from gllmm_tf.coding import empty_channels, symbols, tables
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.model import build
 
 CHANNELS, QUALITIES = 8, 8
+FREQUENCY = tables.load()["frequency"]
 
 
 def probability_of(rows):
-    return tables.load()["frequency"][rows] / 2**tables.FREQUENCY_BITS
+    return FREQUENCY[rows] / 2**tables.FREQUENCY_BITS
 
 
 def drawn_rows(seed=2):
     rng = np.random.default_rng(seed)
     shape = (QUALITIES, empty_channels.SIZES, CHANNELS)
-    return rng.integers(0, len(tables.load()["frequency"]), shape).astype(np.uint16)
+    return rng.integers(0, len(FREQUENCY), shape).astype(np.uint16)
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +49,15 @@ def test_size_class(positions, wanted):
 def test_rows_by_quality_and_size(codec_with_rows):
     codec, rows = codec_with_rows
     for index, quality in ((0, 0), (7, 0), (8, 1), (24, 2), (112, 7)):
-        taken = codec.networks.flag_rows(tf.constant(index), tf.constant(48)).numpy()
-        np.testing.assert_array_equal(taken, rows[quality, 1])
+        taken, move = codec.networks.flag_rows(tf.constant(index), tf.constant(48))
+        np.testing.assert_array_equal(taken.numpy(), rows[quality, 1])
+        assert move
 
 
 def test_without_a_table_one_in_eight_is_expected_empty(tiny_codec):
-    rows = tiny_codec.networks.flag_rows(tf.constant(40), tf.constant(999)).numpy()
-    np.testing.assert_allclose(probability_of(rows), 0.125, rtol=0.01)
+    rows, move = tiny_codec.networks.flag_rows(tf.constant(40), tf.constant(999))
+    np.testing.assert_allclose(probability_of(rows.numpy()), 0.125, rtol=0.01)
+    assert not move
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (8, 12)])
@@ -73,12 +78,52 @@ def test_streams_round_trip_with_a_table(codec_with_rows, shape):
 def test_flags_cost_what_the_table_says(tiny_model_path):
     stored = model_file.ModelFile.read(tiny_model_path)
     sizes = []
-    for probability in (empty_channels.LEAST, 0.25, empty_channels.MOST):
+    for probability in (1e-4, 0.25, 1 - 1e-4):
         rows = empty_channels.row_of(np.full((1, empty_channels.SIZES, CHANNELS), probability))
         stored.exact[empty_channels.NAME] = rows.astype(np.uint16)
         zeros = np.zeros((4, 4, CHANNELS)), np.zeros((1, 1, CHANNELS))
         sizes.append(len(Codec(stored)._encode(*zeros, 0)[1].numpy()))
-    np.testing.assert_allclose(sizes, [CHANNELS * 6 / 8, CHANNELS * 2 / 8, 0], atol=1)  # bytes
+        cost = flags_in_bytes(rows[0, 0], np.ones(CHANNELS, bool), FREQUENCY)
+        np.testing.assert_allclose(sizes[-1], cost, atol=2)  # zeros at the end are cut
+    assert sizes[0] > sizes[1] >= sizes[2]
+
+
+class Recorder:
+    """A coder that keeps rows and bits."""
+
+    def __init__(self):
+        self.rows = []
+
+    def code_flag(self, handle, row, bit):
+        tf.py_function(lambda r: self.rows.append(int(r)), [row], [])
+        return handle, bit
+
+
+def test_flags_move_the_rows_of_what_follows():
+    rng = np.random.default_rng(7)
+    rows = rng.integers(0, len(FREQUENCY), 300).astype(np.int32)
+    flags = (rng.random(300) < np.repeat([0.1, 0.9, 0.5], 100)).astype(np.int32)
+    coder = Recorder()
+    _, told = symbols.code_flags(coder, 0, tf.constant(flags), tf.constant(rows), True)
+    np.testing.assert_array_equal(told.numpy(), flags)
+    wanted = integer_reference.flag_rows(rows, flags == 0, FREQUENCY)
+    assert coder.rows == wanted
+    assert min(wanted) == 512 and max(wanted) == 2041 and len(set(wanted)) > 100
+
+    still = Recorder()
+    symbols.code_flags(still, 0, tf.constant(flags), tf.constant(rows), False)
+    assert still.rows == rows.tolist()
+
+
+def test_flags_of_two_kinds_of_pictures_cost_little_more_than_if_the_kind_were_known():
+    """Channels are empty nine times in ten in one kind of picture, once in ten in the other."""
+    rng = np.random.default_rng(1)
+    rows = np.full(144, empty_channels.row_of(0.5))
+    known = 144 / 8 * -(0.9 * np.log2(0.9) + 0.1 * np.log2(0.1))
+    for chance in (0.9, 0.1):
+        pictures = rng.random((20, 144)) < chance
+        costs = [flags_in_bytes(rows, empty, FREQUENCY) for empty in pictures]
+        assert 0.9 * known < np.mean(costs) < 1.25 * known < 0.7 * 144 / 8
 
 
 def test_the_table_is_part_of_the_identity_and_of_the_file(tiny_model_path, tmp_path):
@@ -115,7 +160,6 @@ def test_counts_are_those_of_the_channels_that_a_picture_leaves_empty():
         quarters = used.reshape(20, 2, 4, 2, 4, 8).any((2, 4))
         for size, count, total in ((2, counts, 20), (0, np.sum(~quarters, (0, 1, 2)), 80)):
             wanted = (count + 0.5) / (total + 1)
-            wanted = np.clip(wanted, empty_channels.LEAST, empty_channels.MOST)
             np.testing.assert_allclose(probability_of(rows[i, size]), wanted, rtol=0.01)
             seen.update(count.tolist())
         np.testing.assert_array_equal(rows[i, 3:], np.repeat(rows[i, 2:3], 9, 0))
@@ -134,5 +178,5 @@ def test_a_fixed_rate_model_has_one_row_of_qualities():
     assert rows.shape == (1, empty_channels.SIZES, 8)
     exact = model_file.ModelFile.from_model(model, {}, rows).exact
     networks = FixedPointNetworks(exact, 8, model.config.num_groups)
-    taken = networks.flag_rows(tf.constant(0), tf.constant(64)).numpy()
-    np.testing.assert_array_equal(taken, rows[0, 2])
+    taken, _ = networks.flag_rows(tf.constant(0), tf.constant(64))
+    np.testing.assert_array_equal(taken.numpy(), rows[0, 2])

@@ -234,7 +234,7 @@ def test_run_records_what_it_is(uninterrupted):
 def test_run_counts_small_pictures_and_holds_out(pictures, tmp_path, capsys):
     settings = tiny(train_glob=pictures, run_dir=str(tmp_path), validation_images=2)
     run = training.Run(settings)
-    training_paths, held_out = data.split(data.find_pictures(pictures), 2, settings.seed)
+    training_paths, held_out = data.split(data.find_pictures(pictures), 2)
     assert len(held_out) == 2 and not set(training_paths) & set(held_out)
     small = sum(path.endswith("4.png") for path in training_paths)
     assert run.crops.num_small == small

@@ -267,7 +267,7 @@ def test_neither_crops_nor_runner_needs_tensorflow():
 
 
 def test_crops_are_those_of_data(exported):
-    paths, _ = data.split(data.find_pictures(exported.settings.train_glob), 1, 0)
+    paths, _ = data.split(data.find_pictures(exported.settings.train_glob), 1)
     decoded = [data.decode(path) for path in paths]
     flat = np.concatenate([picture.reshape(-1) for picture in decoded])
     pictures = crops.Pictures([picture.shape[:2] for picture in decoded], flat)
@@ -540,9 +540,7 @@ def final_state(out):
 def reference(exported):
     """The same steps in TensorFlow without XLA: (rows of metrics, {name: value})."""
     settings = exported.settings
-    paths, _ = data.split(
-        data.find_pictures(settings.train_glob), settings.validation_images, settings.seed
-    )
+    paths, _ = data.split(data.find_pictures(settings.train_glob), settings.validation_images)
     decoded = [data.decode(path) for path in paths]
     flat = np.concatenate([picture.reshape(-1) for picture in decoded])
     pictures = crops.Pictures([picture.shape[:2] for picture in decoded], flat)

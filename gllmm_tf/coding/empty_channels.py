@@ -3,7 +3,9 @@
 A channel that is told to be empty once costs nothing any more, neither bits nor time. How likely that
 is depends on the channel, the quality and the size of the picture; from a handful of channels in a
 large picture at a high quality to nearly all of them in a small one. A table in the model file has a
-row of the decision table for each; where a model has none, one channel in eight is expected empty.
+row of the decision table for each. It also depends on the picture: a smooth one leaves more of them
+empty than most. So each flag that says more, or less, than was expected moves the rows of those that
+follow. Where a model has no table, one channel in eight is expected empty, whatever the picture.
 """
 
 import numpy as np
@@ -19,8 +21,11 @@ DEFAULT = 0.125  # probability of an empty channel without a table
 SMALLEST = 16
 SIZES = 12
 
-# Probabilities are kept within these: a picture unlike all others must not cost much.
-LEAST, MOST = 1 / 64, 1 - 1 / 256
+# Rows used with a table, first and last: from 1 in 62 to 61 in 62. No picture must cost much.
+ROWS = 512, 2041
+# A flag moves later rows by its surprise, in units of 2^-16 of probability, over 2^9: 128 rows, a factor
+# of 2 in the odds, for the largest.
+MOVE_BITS = 9
 
 _LONGEST = 768  # pixels of a side that are looked at
 _ENOUGH = 16  # windows that a class needs for counts of its own
@@ -72,7 +77,7 @@ def fit(model, pictures):
         return None
     probability = (empty + 0.5) / (windows + 1.0)
     probability[:, seen:] = probability[:, seen - 1 : seen]  # larger than all that was seen
-    return row_of(np.clip(probability, LEAST, MOST)).astype(np.uint16)
+    return row_of(probability).astype(np.uint16)
 
 
 def _part(picture):

@@ -157,6 +157,7 @@ class FixedPointNetworks:
         shape = (1, empty_channels.SIZES, num_filters)
         rows = np.full(shape, empty_channels.row_of(empty_channels.DEFAULT))
         self._empty_rows = tf.constant(arrays.get(empty_channels.NAME, rows), tf.int32)
+        self._rows_move = empty_channels.NAME in arrays
 
     def flag_rows(self, quality_index, positions):
         """Rows of the decision table for the flags of empty channels.
@@ -166,12 +167,12 @@ class FixedPointNetworks:
             positions: Positions of y, int32 scalar.
 
         Returns:
-            int32 [N].
+            (int32 [N], bool: whether the flags move them).
         """
         size = empty_channels.size_class(positions)
         quality = (quality_index + QUALITY_STEPS // 2) // QUALITY_STEPS
         quality = tf.minimum(quality, self._empty_rows.shape[0] - 1)  # one row without a table
-        return self._empty_rows[quality, size]
+        return self._empty_rows[quality, size], self._rows_move
 
     def hyper_synthesis(self, z_hat, quality_index):
         """phi of z_hat.

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from gllmm_tf.coding import tables
+from gllmm_tf.coding import empty_channels, tables
 
 MAX_BLOCK = 28  # an encoder's |y - m| is below 2^29
 
@@ -51,6 +51,10 @@ class Encoder:
     def steps_at_once(self, elements_per_step):
         """How many steps a batch may have."""
         return tf.maximum(1, BATCH_ELEMENTS // tf.maximum(1, elements_per_step))
+
+    def code_flag(self, handle, row, bit):
+        """Codes one decision, int32 scalars; returns (handle, bit)."""
+        return tfc.entropy_encode_index(handle, row[None], bit[None]), bit
 
     def begin(self, handle):
         """Opens a batch: returns the state that `code` takes and returns."""
@@ -89,6 +93,11 @@ class Decoder:
     def steps_at_once(self, elements_per_step):
         del elements_per_step
         return tf.constant(1)
+
+    def code_flag(self, handle, row, bit):
+        del bit
+        handle, bits = tfc.entropy_decode_index(handle, row[None], [1], tf.int32)
+        return handle, bits[0]
 
     def begin(self, handle):
         return handle
@@ -140,11 +149,35 @@ def code_integers(coder, handle, mixture, y, step, num_steps):
     return coder.finish(state, step, num_steps), y
 
 
-def code_flags(coder, handle, flags, rows):
-    """Codes int32 flags [n] with the rows int32 [n] of the decision table."""
-    count = tf.size(flags)
-    state, flags = coder.code(coder.begin(handle), CENTRE, rows, flags, tf.range(count))
-    return coder.finish(state, tf.zeros([count], tf.int32), 1), flags
+def code_flags(coder, handle, flags, rows, move):
+    """Codes flags, one after the other.
+
+    Args:
+        coder: `Encoder` or `Decoder`.
+        handle: The coder's state, a variant scalar.
+        flags: int32 [n] to write; any [n] when reading.
+        rows: int32 [n], rows of the decision table where each is expected.
+        move: bool, whether what was coded moves the rows of what follows (`empty_channels`).
+
+    Returns:
+        (handle, flags), those written or read.
+    """
+    frequency = tf.constant(tables.load()["frequency"], tf.int32)
+    least, most = empty_channels.ROWS
+
+    def body(i, handle, shift, flags):
+        row = rows[i]
+        if move:
+            row = tf.clip_by_value(row + shift, least, most)
+        handle, flag = coder.code_flag(handle, row, flags[i])
+        surprise = (1 - flag) * 2**tables.FREQUENCY_BITS - frequency[row]
+        shift += tf.bitwise.right_shift(surprise, empty_channels.MOVE_BITS)
+        return i + 1, handle, shift, tf.tensor_scatter_nd_update(flags, [[i]], [flag])
+
+    _, handle, _, flags = tf.while_loop(
+        lambda i, *_: i < tf.size(flags), body, (0, handle, 0, flags), parallel_iterations=1
+    )
+    return handle, flags
 
 
 def _code_offset(coder, state, element, mixture, centre, low, high, offset):

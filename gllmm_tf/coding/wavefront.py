@@ -111,7 +111,8 @@ def code_latent(coder, string, networks, families, components, phi, y, index, te
     height, width = tf.shape(y)[0], tf.shape(y)[1]
     handle = coder.start(string)
     alive = tf.cast(tf.reduce_any(tf.not_equal(y, 0.0), [0, 1]), tf.int32)
-    handle, alive = code_flags(coder, handle, alive, networks.flag_rows(index, height * width))
+    rows, move = networks.flag_rows(index, height * width)
+    handle, alive = code_flags(coder, handle, alive, rows, move)
     latent = Latent(
         networks, families, components, phi, tf.cast(tf.where(alive > 0)[:, 0], tf.int32)
     )

@@ -248,7 +248,7 @@ def write_pictures(settings, path, encoded=False):
         number of pictures.
     """
     paths = data.find_pictures(settings.train_glob)
-    paths, _ = data.split(paths, settings.validation_images, settings.seed)
+    paths, _ = data.split(paths, settings.validation_images)
     if encoded:
         parts = [np.fromfile(p, np.uint8) for p in paths]
         arrays = {"sizes": np.array([len(p) for p in parts]), "files": np.concatenate(parts)}
