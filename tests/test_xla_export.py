@@ -680,7 +680,8 @@ for level in ("HIGHEST", "DEFAULT"):
         def visit(op):
             kind = op.name.split(".")[1].split("_")[0]
             if kind in ("convolution", "dot"):
-                if kind == "convolution" and op.attributes["feature_group_count"].value > 1:
+                groups = [v.value for k, v in op.attributes.items() if k.endswith("_group_count")]
+                if kind == "convolution" and max(groups) > 1:
                     kind = "grouped"
                 precise = "HIGHEST" in str(op.attributes.get("precision_config"))
                 found[kind + (" highest" if precise else " default")] += 1
