@@ -1,4 +1,4 @@
-"""The shipped default: GLLMM, N = 48, eight qualities in one model.
+"""gllmm-n48, the smaller of the shipped models: GLLMM, N = 48, eight qualities.
 
     python train.py --config=experiments/train_gllmm_n48.py \\
         --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n48

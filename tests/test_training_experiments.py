@@ -11,6 +11,10 @@ import compressai_step
 import numpy as np
 import overfit
 import pytest
+import tensorflow as tf
+import training_comparison
+from coders import ExperimentError
+from PIL import Image
 
 from gllmm_tf import config, errors, training
 
@@ -76,3 +80,58 @@ def test_refusal_is_one_line(name, flags):
     done = subprocess.run([sys.executable, script, *flags, "x"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"{name}.py: unexpected argument 'x'; see --help\n"
+
+
+def test_comparison_differs_in_what_the_name_says():
+    base = training_comparison.settings_of("base", {"train_glob": "-"})
+    seen = {base}
+    for name in training_comparison.VARIANTS:
+        settings = training_comparison.settings_of(name, {"train_glob": "-"})
+        assert settings.steps * settings.batch * settings.patch**2 == 400 * 8 * 128**2, name
+        seen.add(settings)
+    assert len(seen) == len(training_comparison.VARIANTS)
+    assert (base.learning_rate, base.flat, base.ema) == (1.2e-3, 0.2, 0.999)
+
+
+def test_comparison_trains_what_is_missing(tmp_path, monkeypatch, capfd):
+    rng = np.random.default_rng(0)
+    for i in range(19):
+        pixels = rng.integers(0, 256, (9, 9, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
+    small = {"num_filters": 8, "entropy_widths": "8,8", "patch": 64, "batch": 2}
+    monkeypatch.setattr(
+        training_comparison, "BASE", {**training_comparison.BASE, **small, "validation_size": 64}
+    )
+    variants = {"base": {}, "twice": {"steps": 2, "batch": 1}}
+    monkeypatch.setattr(training_comparison, "VARIANTS", variants)
+    common = {
+        "train_glob": f"{tmp_path}/*.png",
+        "cache_dir": str(tmp_path / "cache"),
+        "steps": 2,
+        "precision": "float32",
+    }
+    output = str(tmp_path / "rows.csv")
+    tf.config.run_functions_eagerly(True)
+    try:
+        assert training_comparison.run(common, output) == 2
+        assert training_comparison.run(common, output) == 0
+        folder = str(tmp_path / "again")
+        again = training_comparison.settings_of("twice", common, folder)
+        result = training.train(again)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    base, twice = training_comparison.read_rows(output)
+    assert (base["steps"], twice["steps"]) == (2, 4)
+    assert base["pixels"] == twice["pixels"] == 4 * 64**2
+    assert twice["loss"] == pytest.approx(result["loss"], rel=1e-3)
+    assert base["loss"] != twice["loss"]
+
+    lines = training_comparison.format_table([base, twice]).splitlines()
+    assert len(lines) == 4 and sum("**base**" in line for line in lines) == 1
+    assert f"{min(base['loss'], twice['loss']):.3f}" in lines[2]
+    with pytest.raises(ExperimentError, match="'base' has 2 steps, not 3; choose another"):
+        training_comparison.run({**common, "steps": 3}, output)
+    with open(output, "a") as file:
+        file.write("other,1,1,1,1,1,1\n")
+    with pytest.raises(ExperimentError, match="no such run as 'other'; delete that row"):
+        training_comparison.run(common, output)
