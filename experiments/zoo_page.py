@@ -102,6 +102,12 @@ def training_rows(name: str) -> list[str]:
     rows = [("loss", distortion.get(info.get("metric"), info.get("metric", "not recorded")))]
     rows.append(("lambda", ", ".join(f"{v:g}" for v in info.get("lambdas", [])) or "not recorded"))
     rows += [(label, _shown(key, info[key])) for key, label in LABELS.items() if key in info]
+    if info.get("started_from"):
+        parts = list(_parts(info))
+        for key in ("steps", "pixels_seen"):
+            known = all(part.get(key) is not None and "started_from" in part for part in parts)
+            total = sum(part[key] for part in parts) if known else None
+            rows.append((f"{LABELS[key]}, with those of its starts", _shown(key, total)))
     others = [key for key in sorted(info) if key not in LABELS and key not in ELSEWHERE]
     rows += [(key.replace("_", " "), _shown(key, info[key])) for key in others]
     held_out = (info.get("validation") or {}).get("loss")
@@ -109,6 +115,13 @@ def training_rows(name: str) -> list[str]:
         rows.append(("loss on held-out photographs", f"{held_out:.4f}"))
     rows.append(("command", _command(name, info)))
     return [f"| {label} | {value} |" for label, value in rows]
+
+
+def _parts(info: dict):
+    """Yields the records of a training and of those that it started from."""
+    while info:
+        yield info
+        info = info.get("started_from")
 
 
 def _shown(key: str, value) -> str:
@@ -128,7 +141,8 @@ def _shown(key: str, value) -> str:
             facts.append(f"{value['steps']:,} steps")
         if value.get("pixels_seen") is not None:
             facts.append(_shown("pixels_seen", value["pixels_seen"]))
-        return ", ".join(facts)
+        before = value.get("started_from")
+        return ", ".join(facts) + (f"; that from {_shown(key, before)}" if before else "")
     text = str(value).replace("|", "\\|").replace("\n", " ")
     return text or "not recorded"
 

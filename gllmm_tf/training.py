@@ -423,7 +423,8 @@ class Learner:
         if settings.init_from:
             start = zoo.read_model(settings.init_from)
             growth.grow(self.model, model_file.restore_model(start))
-            facts = {name: start.info.get(name) for name in ("steps", "pixels_seen")}
+            names = ("steps", "pixels_seen", "started_from")
+            facts = {name: start.info.get(name) for name in names}
             self.started_from = {"identity": start.identity.hex(), **facts}
             if start.info.get("revived"):
                 channels = np.arange(self.config.num_filters)

@@ -105,7 +105,8 @@ def test_other_networks_are_refused():
 def test_learner_starts_from_a_model_file(tmp_path):
     small = randomised(SMALL, 1)
     path = tmp_path / "small.npz"
-    export_model(small, path, {"steps": 7, "pixels_seen": 99})
+    before = {"identity": "ab", "steps": 5, "pixels_seen": 50, "started_from": None}
+    export_model(small, path, {"steps": 7, "pixels_seen": 99, "started_from": before})
     settings = training.Settings(
         train_glob="unused",
         run_dir=str(tmp_path),
@@ -122,6 +123,7 @@ def test_learner_starts_from_a_model_file(tmp_path):
     learner = training.Learner(settings)
     assert learner.config.trunk_widths == (8, 10, 12)
     assert learner.started_from["steps"] == 7 and learner.started_from["pixels_seen"] == 99
+    assert learner.started_from["started_from"] == before
     ours = learner.model.g_a.path[0].down.kernel.numpy()[..., :8]
     theirs = small.g_a.path[0].down.kernel.numpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-3)  # stored in 16 bits

@@ -3,6 +3,7 @@
 import csv
 import pathlib
 import sys
+import types
 
 import pytest
 
@@ -93,3 +94,22 @@ def test_the_start_of_a_training_is_told_in_words():
     assert zoo_page._shown("started_from", start) == "`ab12`, 1,500 steps, 2.50 gigapixels"
     assert zoo_page._shown("started_from", {"identity": "ab12", "steps": None}) == "`ab12`"
     assert zoo_page._shown("started_from", None) == "not recorded"
+    later = {"identity": "cd34", "steps": 20, "pixels_seen": 10**7, "started_from": start}
+    assert zoo_page._shown("started_from", later) == (
+        "`cd34`, 20 steps, 0.01 gigapixels; that from `ab12`, 1,500 steps, 2.50 gigapixels"
+    )
+    info = {"steps": 3, "pixels_seen": 4, "started_from": later}
+    assert [part["steps"] for part in zoo_page._parts(info)] == [3, 20, 1500]
+
+
+def test_totals_count_the_starts(monkeypatch):
+    start = {"steps": 1500, "pixels_seen": 2_500_000_000, "started_from": None}
+    info = {"steps": 500, "pixels_seen": 500_000_000, "started_from": start}
+    monkeypatch.setattr(zoo_page.zoo, "read_model", lambda name: types.SimpleNamespace(info=info))
+    lines = zoo_page.training_rows("any")
+    assert "| steps, with those of its starts | 2,000 |" in lines
+    assert "| pixels seen, with those of its starts | 3.00 gigapixels |" in lines
+    del start["started_from"]  # an older record: whether it had a start is not known
+    assert "| steps, with those of its starts | not recorded |" in zoo_page.training_rows("any")
+    del info["started_from"]
+    assert not any("starts" in line for line in zoo_page.training_rows("any"))
