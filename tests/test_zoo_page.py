@@ -103,7 +103,7 @@ def test_the_start_of_a_training_is_told_in_words():
 
 
 def test_totals_count_the_starts(monkeypatch):
-    start = {"steps": 1500, "pixels_seen": 2_500_000_000, "started_from": None}
+    start = dict(identity="ab12", steps=1500, pixels_seen=2_500_000_000, started_from=None)
     info = {"steps": 500, "pixels_seen": 500_000_000, "started_from": start}
     monkeypatch.setattr(zoo_page.zoo, "read_model", lambda name: types.SimpleNamespace(info=info))
     lines = zoo_page.training_rows("any")
