@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from gllmm_tf import refinement
+from gllmm_tf import padding, refinement
 from gllmm_tf.coding import container, symbols, wavefront
 from gllmm_tf.coding.fixed_point import QUALITY_STEPS, FixedPointNetworks
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
@@ -304,13 +304,12 @@ class Codec:
         """Returns y [h, w, N] and z [h / 4, w / 4, N], float32, not rounded."""
         g_a, h_a = self._analysis
         gain_y, _, gain_z = self._gains(index)
-        rows, columns, read_x = _reader(image)
+        size, read_x = _reader(image)
         n = self.config.num_filters
 
         def read_y(r, c):
             return tf.constant(y[None, r.start : r.stop, c.start : c.stop])
 
-        size = len(rows), len(columns)
         y = np.empty([*(length // LATENT_STRIDE for length in size), n], np.float32)
         for r, c, part in self._tiles(g_a, read_x, size, 1, None, "analysis", progress):
             y[r.start : r.stop, c.start : c.stop] = (part * gain_y)[0]
@@ -333,7 +332,7 @@ class Codec:
         shown = progress is not None
         with progress(total=total, desc="refinement") if shown else contextlib.nullcontext() as bar:
             return self._refiner.refine(
-                read_x=_reader(image)[2],
+                read_x=_reader(image)[1],
                 size=image.shape[:2],
                 y=y,
                 phi=phi,
@@ -490,25 +489,27 @@ def _check_crop(crop, width, height):
     return Span(y, y + h), Span(x, x + w)
 
 
-def _reflected(size):
-    """Indices that reflect `size` samples at the end, up to a multiple of 64."""
-    return np.pad(np.arange(size), (0, -size % IMAGE_MULTIPLE), mode="reflect")
-
-
 def _reader(image):
-    """How a picture is read with its padding.
+    """How a picture is read with its padding, without a copy of all of it.
 
     Returns:
-        (rows, columns, read): the picture's row and column behind every padded one, and a function of
-        two spans or slices of them to float32 [1, rows, columns, 3] in 0..1.
+        (size, read): height and width with the padding, and a function of two spans or slices of
+        them to float32 [1, rows, columns, 3] in 0..1.
     """
-    rows, columns = map(_reflected, image.shape[:2])
+    height, width = image.shape[:2]
+    right, bottom = (strip.numpy() for strip in padding.strips(image))
 
     def read(r, c):
-        part = image[rows[r.start : r.stop]][:, columns[c.start : c.stop]]
+        rows = slice(r.start, min(r.stop, height))
+        beyond_rows, beyond_columns = (
+            slice(max(span.start - length, 0), max(span.stop - length, 0))
+            for span, length in ((r, height), (c, width))
+        )
+        part = np.concatenate([image[rows, c.start : c.stop], right[rows, beyond_columns]], 1)
+        part = np.concatenate([part, bottom[beyond_rows, c.start : c.stop]], 0)
         return tf.cast(part[None], tf.float32) * _BYTE
 
-    return rows, columns, read
+    return (height + len(bottom), width + right.shape[1]), read
 
 
 def _to_uint8(x_hat):

@@ -17,6 +17,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from gllmm_tf import padding
 from gllmm_tf.codec import MAX_LATENT, Codec
 from gllmm_tf.coding import container_graph
 from gllmm_tf.coding.container_graph import require
@@ -95,7 +96,9 @@ class ExportedCodec:
             tf.reduce_all(size > 0), ["a picture has at least one pixel, not ", size], image
         )
         gain_y, _, gain_z = self._gains(index)
-        x = tf.cast(_pad(image), tf.float32)[None] * np.float32(1 / 255)  # as the codec has it
+        x = tf.cast(padding.pad(image), tf.float32)[None] * np.float32(
+            1 / 255
+        )  # as the codec has it
         y = _run(self.networks.g_a, x) * gain_y
         z = _run(self.networks.h_a, y) * gain_z
         y_hat, z_hat = require(
@@ -206,16 +209,3 @@ def new_folder(path):
         os.mkdir(folder)
         yield folder
         os.replace(folder, path)
-
-
-def _pad(image):
-    """Reflects at the right and bottom to multiples of 64, again and again if the picture is smaller.
-
-    `tf.pad` reflects once at most.
-    """
-    for axis in range(2):
-        size = tf.shape(image)[axis]
-        period = tf.maximum(2 * (size - 1), 1)
-        place = tf.range(-(-size // IMAGE_MULTIPLE) * IMAGE_MULTIPLE) % period
-        image = tf.gather(image, tf.minimum(place, period - place) % size, axis=axis)
-    return image

@@ -318,13 +318,6 @@ def test_crc32(length):
     assert container_graph.crc32(tf.constant(bytes(length))) == zlib.crc32(bytes(length))
 
 
-def test_padding_is_the_codecs():
-    for size in (1, 2, 3, 31, 32, 33, 63, 64, 65, 100, 129):
-        image = np.random.default_rng(size).integers(0, 256, (size, 5, 3), np.uint8)
-        wanted = np.pad(image, [(0, -size % 64), (0, 59), (0, 0)], mode="reflect")
-        np.testing.assert_array_equal(export._pad(tf.constant(image)), wanted)
-
-
 def test_command_reports_in_one_line(folder, tiny_model_path, tmp_path, capsys):
     file = tmp_path / "file"
     file.write_bytes(b"")
