@@ -1,16 +1,16 @@
-"""The default model: gllmm-n144, from the result of train_gllmm_n144_revived.py.
+"""The default model: gllmm-n144, from the result of train_gllmm_n144_spaced.py.
 
     python train.py --config=experiments/train_gllmm_n144.py \\
         --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n144
 
-Time: about 0.5 s per step of 8 crops of 128 x 128 pixels, 25 minutes in all, on two cores of a server
-CPU with AVX-512 and bfloat16.
+Time: about 0.5 s per step of 8 crops of 128 x 128 pixels, 90 minutes in all, on two cores of a server
+CPU with AVX-512 and bfloat16. Another seed than before, for crops that the parts before have not seen.
 
-The lambdas were chosen by the validation of the part before, so that rates grow by about equal factors
-from quality to quality. The last one is larger than that asked for, for the weight of the distortion.
-
-Expected at the end, of the averaged weights: a validation loss of about 1.57 with these lambdas;
+Expected at the end, of the averaged weights: a validation loss of about 1.51 with these lambdas;
 `docs/models.md` has the curve on Kodak.
+
+The run behind the shipped model differs in this: its length was set to 11000 and, at step 2952, to 10000
+steps, which moved the schedule of its learning rate.
 """
 
 SETTINGS = dict(
@@ -24,20 +24,20 @@ SETTINGS = dict(
     lambdas="0.0006,0.00122,0.00217,0.0037,0.0068,0.0138,0.0325,0.15",
     metric="mse",
     rounding="ste",
-    init_from="runs/gllmm_n144_revived",
+    init_from="runs/gllmm_n144_spaced",
     patch=128,
     batch=8,
-    steps=2900,
+    steps=10000,
     optimizer="muon",
-    learning_rate=2.1e-4,
-    adam_learning_rate=1.4e-4,
+    learning_rate=3.6e-4,
+    adam_learning_rate=2.4e-4,
     muon_largest=400,
-    warmup=50,
+    warmup=100,
     flat=0.0,
     clip_norm=1.0,
     ema=0.999,
     precision="bfloat16",
-    seed=0,
+    seed=5,
     validation_images=16,
     validation_size=256,
 )

@@ -7,7 +7,7 @@
 
 Time: about 0.5 s per step of 8 crops of 128 x 128 pixels, 25 minutes in all, on two cores of a server
 CPU with AVX-512 and bfloat16. The lambdas reach further up than before: a larger weight of the
-distortion is what the transforms need most. `train_gllmm_n144.py` goes on.
+distortion is what the transforms need most. `train_gllmm_n144_spaced.py` goes on.
 
 Expected at the end, of the averaged weights: 33.6 dB at the top quality on the held-out photographs,
 where the model before had 32.7 dB.
