@@ -87,7 +87,7 @@ def test_comparison_differs_in_what_the_name_says():
     seen = {base}
     for name in training_comparison.VARIANTS:
         settings = training_comparison.settings_of(name, {"train_glob": "-"})
-        assert settings.steps * settings.batch * settings.patch**2 == 400 * 8 * 128**2, name
+        assert settings.steps * settings.batch * settings.patch**2 == 200 * 8 * 128**2, name
         seen.add(settings)
     assert len(seen) == len(training_comparison.VARIANTS)
     assert (base.learning_rate, base.flat, base.ema) == (1.2e-3, 0.2, 0.999)
