@@ -149,7 +149,7 @@ def format_table(rows: Sequence[dict]) -> str:
     """Markdown, by ascending loss; in the order of `VARIANTS` where that is equal."""
     order = list(VARIANTS)
     lines = [
-        "| setting | steps | Mpixel | loss | bpp | PSNR dB | s / step |",
+        "| setting | steps | Mpixel | loss | bpp | PSNR dB | s / step, compilation included |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (row["loss"], order.index(row["name"]))):
