@@ -12,7 +12,7 @@ was lost, and leaves in demo/
     refined.gllmm        the file of an encoder that took more time
     refined.png          what it holds
     difference.png       mid grey + 8 times (reconstruction - original)
-    comparison.png       a part at double size: original, ours, JPEG at the same number of bytes
+    comparison.png       a part at double size: original, ours, JPEG in at most as many bytes
 
 Under a minute on two cores.
 """
