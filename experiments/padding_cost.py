@@ -19,21 +19,18 @@ a CSV. A minute on two cores.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
 from coders import ExperimentError
 from rate_distortion import find_images, read_image
+from refinement_rounds import cost_of, write_rows
 from tqdm import tqdm
 
 import gllmm_tf
-from gllmm_tf import losses, metrics
+from gllmm_tf import metrics
 from gllmm_tf.errors import GllmmError
-from gllmm_tf.image_io import write_bytes_atomic
 
 FIELDS = ("image", "side", "quality", "padding", "bytes", "bpp", "psnr", "cost", "worth")
 PADDINGS = {"reflected": "reflect", "repeated": "edge", "continued": None}
@@ -41,7 +38,6 @@ PADDINGS = {"reflected": "reflect", "repeated": "edge", "continued": None}
 
 def measure(codec, image: np.ndarray, quality: float) -> list[dict]:
     """Returns a row per padding of the picture, uint8 [H, W, 3]."""
-    multiplier = float(losses.lambda_of_quality(codec.config.lambdas, tf.constant([quality]))[0])
     height, width = image.shape[:2]
     rows = []
     for name, mode in PADDINGS.items():
@@ -51,7 +47,7 @@ def measure(codec, image: np.ndarray, quality: float) -> list[dict]:
         data = codec.compress(coded, quality)
         psnr = metrics.psnr(image, codec.decompress(data)[:height, :width])
         bpp = 8 * len(data) / (height * width)
-        cost = multiplier * 255.0**2 * 10 ** (-psnr / 10) + bpp
+        cost = cost_of(codec, quality, bpp, psnr)
         rows.append({"padding": name, "bytes": len(data), "bpp": bpp, "psnr": psnr, "cost": cost})
     for row in rows:
         row["worth"] = 100 * (rows[0]["cost"] - row["cost"]) / rows[0]["bpp"]
@@ -92,12 +88,7 @@ def main(argv: Sequence[str]) -> None:
             rows += [{**about, **row} for row in measure(codec, part, quality)]
     except (ExperimentError, GllmmError) as error:
         raise SystemExit(str(error)) from None
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_bytes_atomic(f.output, text.getvalue().encode())
+    write_rows(f.output, FIELDS, rows)
     print(format_table(rows))
 
 

@@ -33,10 +33,25 @@ from gllmm_tf.image_io import write_bytes_atomic
 FIELDS = ("image", "quality", "rounds", "bytes", "bpp", "psnr", "cost", "worth", "seconds")
 
 
+def cost_of(codec, quality: float, bpp: float, psnr: float) -> float:
+    """Returns lambda 255^2 MSE + bits per pixel."""
+    multiplier = losses.lambda_of_quality(codec.config.lambdas, tf.constant([quality]))[0]
+    return float(multiplier) * 255.0**2 * 10 ** (-psnr / 10) + bpp
+
+
+def write_rows(path: str, fields: Sequence[str], rows: Sequence[dict]) -> None:
+    """Writes a CSV, floats with six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_bytes_atomic(path, text.getvalue().encode())
+
+
 def measure(codec, name: str, quality: float, rounds: Sequence[int]) -> list[dict]:
     """Returns a row per number of rounds, without `worth`; `name` is a path."""
     image = read_image(name)
-    multiplier = float(losses.lambda_of_quality(codec.config.lambdas, tf.constant([quality]))[0])
     codec.compress(image, quality, 1)
     rows = []
     for count in rounds:
@@ -45,8 +60,8 @@ def measure(codec, name: str, quality: float, rounds: Sequence[int]) -> list[dic
         seconds = time.perf_counter() - start
         psnr = metrics.psnr(image, codec.decompress(data))
         bpp = 8 * len(data) / image[..., 0].size
-        cost = multiplier * 255.0**2 * 10 ** (-psnr / 10) + bpp
-        rows.append(dict(rounds=count, bytes=len(data), bpp=bpp, psnr=psnr, cost=cost))
+        rows.append(dict(rounds=count, bytes=len(data), bpp=bpp, psnr=psnr))
+        rows[-1]["cost"] = cost_of(codec, quality, bpp, psnr)
         rows[-1]["seconds"] = seconds
     return rows
 
@@ -71,12 +86,7 @@ def main(argv: Sequence[str]) -> None:
                 rows.append(dict(row, image=name, quality=quality, worth=worth))
     except (ExperimentError, GllmmError) as error:
         raise SystemExit(str(error)) from None
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_bytes_atomic(f.output, text.getvalue().encode())
+    write_rows(f.output, FIELDS, rows)
     print("picture               quality  rounds    bytes     PSNR    cost   worth  seconds")
     for row in rows:
         print(

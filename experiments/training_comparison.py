@@ -3,10 +3,10 @@
     python experiments/training_comparison.py --train_glob='photos/**/*.jpg'
 
 Each run starts from scratch and sees the same number of pixels of the same photographs; the averaged
-weights are judged on photographs that were held out, with rounded latents. The first run, `base`, has
-the settings of the shipped models, at one lambda; every other one changes what its
-name says. Most of these models are thousands of steps from their end: what learns fast here need not
-end lowest. `seconds` of a step depend on the machine.
+weights are judged on photographs that were held out, with rounded latents. The first run, `base`, is
+close to the training of gllmm-n48, at one lambda; every other one changes what its name says. There is
+one seed, so small differences mean nothing. Most of these models are thousands of steps from their end:
+what learns fast here need not end lowest. `seconds_per_step` depends on the machine.
 
 Writes a CSV with a row per run, which a program that was interrupted continues, and the table into
 docs/training.md. About a minute per run on two cores.

@@ -96,9 +96,7 @@ class ExportedCodec:
             tf.reduce_all(size > 0), ["a picture has at least one pixel, not ", size], image
         )
         gain_y, _, gain_z = self._gains(index)
-        x = tf.cast(padding.pad(image), tf.float32)[None] * np.float32(
-            1 / 255
-        )  # as the codec has it
+        x = tf.cast(padding.pad(image)[None], tf.float32) * np.float32(1 / 255)  # as in Codec
         y = _run(self.networks.g_a, x) * gain_y
         z = _run(self.networks.h_a, y) * gain_z
         y_hat, z_hat = require(
