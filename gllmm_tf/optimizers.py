@@ -60,8 +60,11 @@ def update(optimizer, gradients, variables):
     `apply_gradients` would average the gradients over the replicas first, which cannot be done in a
     branch; here they are averaged already.
     """
-    for gradient, variable in zip(gradients, variables):
-        optimizer.update_step(gradient, variable)
+    if isinstance(optimizer, Muon):
+        optimizer.update_steps(gradients, variables)
+    else:
+        for gradient, variable in zip(gradients, variables):
+            optimizer.update_step(gradient, variable)
     optimizer.iterations.assign_add(1)
 
 
@@ -138,18 +141,36 @@ class Muon(tf.keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable):
         """Updates one variable from its gradient."""
-        gradient = tf.convert_to_tensor(gradient)
-        moments = self._moments[self._index_dict[self._var_key(variable)]]
-        step = self._muon_step if self.uses_muon(variable) else self._adam_step
-        step(gradient, variable, *moments)
+        self.update_steps([gradient], [variable])
 
-    def _muon_step(self, gradient, variable, velocity):
-        rows, columns = matrix_shape(variable)
+    def update_steps(self, gradients, variables):
+        """Updates variables from their gradients, in place of one `update_step` each.
+
+        Kernels of one shape go through their matrix products together: a network has dozens of them
+        and few shapes, and an accelerator spends more time on starting a small product than on it.
+        """
+        kernels = {}  # matrix shape -> [(kernel, its momentum after this step)]
+        for gradient, variable in zip(gradients, variables):
+            gradient = tf.convert_to_tensor(gradient)
+            moments = self._moments[self._index_dict[self._var_key(variable)]]
+            if self.uses_muon(variable):
+                ahead = self._momentum_step(gradient, *moments)
+                kernels.setdefault(matrix_shape(variable), []).append((variable, ahead))
+            else:
+                self._adam_step(gradient, variable, *moments)
+        for shape, group in kernels.items():
+            self._muon_steps(shape, group)
+
+    def _momentum_step(self, gradient, velocity):
         velocity.assign(self.momentum * velocity + gradient)
-        ahead = tf.reshape(gradient + self.momentum * velocity, (rows, columns))
-        rate = tf.cast(self.learning_rate, variable.dtype) * 0.2 * max(rows, columns) ** 0.5
-        update = rate * orthogonalize(ahead, self.product_dtype)
-        variable.assign_sub(tf.reshape(update, variable.shape))
+        return gradient + self.momentum * velocity
+
+    def _muon_steps(self, shape, group):
+        ahead = tf.stack([tf.reshape(momentum, shape) for _, momentum in group])
+        updates = tf.unstack(orthogonalize(ahead, self.product_dtype))
+        for (variable, _), update in zip(group, updates):
+            rate = tf.cast(self.learning_rate, variable.dtype) * 0.2 * max(shape) ** 0.5
+            variable.assign_sub(tf.reshape(rate * update, variable.shape))
 
     def _adam_step(self, gradient, variable, first, second):
         count = tf.cast(self.iterations + 1, variable.dtype)

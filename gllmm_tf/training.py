@@ -805,7 +805,7 @@ class Run:
             path = self._path(model_file.FILE_NAME)
             try:
                 with _writing(path):
-                    empty_rows = empty_channels.fit(learner.model, self._some_pictures())
+                    empty_rows = empty_channels.fit(learner.model, spread(self.crops.pictures))
                     info = self._info(step, result)
                     model_file.export_model(learner.model, path, info, empty_rows)
                 if len(self.validation) and self.settings.validation_files:
@@ -816,12 +816,6 @@ class Run:
                 meter.write({"step": step, "validation": result})
                 self._show(step, result)
         return result
-
-    def _some_pictures(self):
-        """Up to `EMPTY_CHANNEL_PICTURES` of the training pictures, from all of them."""
-        pictures = self.crops.pictures
-        count = min(len(pictures), EMPTY_CHANNEL_PICTURES)
-        return (pictures[i * len(pictures) // count] for i in range(count))
 
     def _compress(self, path, result, step):
         """Adds "files" to each row of a validation: estimate and truth for the same few pictures."""
@@ -981,6 +975,12 @@ class Meter:
             return
         with _writing(self._path), open(self._path, "a") as f:
             f.write(json.dumps(row) + "\n")
+
+
+def spread(pictures, most=EMPTY_CHANNEL_PICTURES):
+    """Yields up to so many of the pictures, from all over the sequence."""
+    count = min(len(pictures), most)
+    return (pictures[i * len(pictures) // count] for i in range(count))
 
 
 def train(settings):

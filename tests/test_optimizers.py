@@ -119,6 +119,21 @@ def test_steps_are_those_of_the_reference(largest):
         np.testing.assert_allclose(variable, reference.value, atol=3e-6, err_msg=name)
 
 
+def test_kernels_of_one_shape_are_updated_as_if_alone():
+    shapes = [(3, 3, 8, 16), (1, 1, 72, 16), (1, 1, 24, 24), (3, 3, 8, 16), (16,)]
+    together, variables = make(shapes)
+    alone, others = make(shapes)
+    rng = np.random.default_rng(2)
+    for _ in range(3):
+        gradients = [tf.constant(rng.normal(size=s), tf.float32) for s in shapes]
+        optimizers.update(together, gradients, variables)
+        for gradient, variable in zip(gradients, others):
+            alone.update_step(gradient, variable)
+        alone.iterations.assign_add(1)
+    for variable, other in zip(variables, others):
+        np.testing.assert_allclose(variable, other, atol=1e-6)
+
+
 def test_a_muon_step_is_as_long_as_an_adam_step():
     """Root mean square of the update over the learning rate: about 0.2 to 1 for both."""
     optimizer, variables = make([(3, 3, 48, 48)])

@@ -21,6 +21,8 @@ import tensorflow as tf
 from PIL import Image
 
 from gllmm_tf import Codec, crops, data, errors, training
+from gllmm_tf.coding import empty_channels
+from gllmm_tf.model_file import ModelFile
 from gllmm_tf.xla import export, runner
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -431,6 +433,34 @@ def test_runner_refuses_in_one_line(exported, tmp_path):
     refuses("schedule.npy: is damaged", step=str(tmp_path / "copy"))
 
 
+def test_stretched_schedule_keeps_its_shape():
+    settings = training.Settings(**TINY, train_glob="-", run_dir="-")
+    short = np.array([settings.learning_rate_at(s) for s in range(LAST)], np.float32)
+    long = runner.stretched(short, 10 * LAST)
+    assert (len(long), long.dtype) == (10 * LAST, np.float32)
+    assert (long[0], long[-1]) == (short[0], short[-1])
+    assert 0.95 * short.max() < long.max() <= short.max()
+    peak = np.argmax(long)
+    assert np.all(np.diff(long[: peak + 1]) >= 0) and np.all(np.diff(long[peak:]) <= 0)
+    np.testing.assert_array_equal(runner.stretched(short, LAST), short)
+
+
+def test_length_is_fitted_to_the_time_and_kept(exported, tmp_path):
+    arguments = [exported.step, f"--data={exported.pictures}", f"--out={tmp_path}"]
+    run = runner.Run(runner.parse([*arguments, "--steps_per_call=4"]))
+    assert (run.step, run.steps, run.fitted) == (FIRST, LAST, False)
+    run._fit(seconds_per_step=0.5, seconds=53.0)
+    assert (run.steps, len(run.schedule), run.fitted) == (108, 108, True)  # 4 + 106, whole calls
+    run._save(SimpleNamespace(get=lambda state: state, device="abacus"), run.state)
+    again = runner.Run(runner.parse(arguments))
+    assert (again.step, again.steps, again.fitted) == (FIRST, 108, True)
+    np.testing.assert_array_equal(again.schedule, run.schedule)
+    learner, step = export.import_state(str(tmp_path), f"{tmp_path}/imported")
+    assert (step, learner.settings.steps) == (FIRST, 108)
+    run._fit(seconds_per_step=10.0, seconds=1.0)
+    assert run.steps == FIRST + 4  # one more call, which is ready
+
+
 def test_crossed():
     assert [runner.crossed(6, now, 4) for now in (7, 8, 9)] == [False, True, True]
     assert not runner.crossed(8, 11, 4)
@@ -513,6 +543,13 @@ def test_model_alone_needs_the_first_pieces_alone(trained, folder, tmp_path):
     with np.load(tmp_path / "model.npz") as model, np.load(f"{folder}/imported/model.npz") as same:
         for name in same.files:
             np.testing.assert_array_equal(model[name], same[name], name)
+    export.import_model(str(part), str(tmp_path / "judged.npz"), f"{folder}/pictures/*.png")
+    judged, bare = (ModelFile.read(str(tmp_path / f"{n}.npz")) for n in ("judged", "model"))
+    assert bare.info["validation"] is None and bare.info["started_from"] is None
+    assert [row["quality"] for row in judged.info["validation"]["qualities"]] == [1, 2, 3]
+    assert judged.info["validation"]["loss"] > 0
+    assert empty_channels.NAME not in bare.exact
+    assert judged.identity == bare.identity or empty_channels.NAME in judged.exact
     (part / "checkpoint.json").unlink()
     with pytest.raises(errors.GllmmError, match="checkpoint.json: is missing"):
         export.import_model(str(part), str(tmp_path / "none.npz"))

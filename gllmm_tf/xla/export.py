@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
 from gllmm_tf import crops, data, errors, model_file, training
+from gllmm_tf.coding import empty_channels
 from gllmm_tf.xla import runner
 
 ARGUMENTS = ("crops", "quality", "seed", "learning_rate")
@@ -301,9 +302,7 @@ def import_state(folder, run_dir):
         },
     )
     _append_metrics(folder, run_dir)
-    with learner.averaged():
-        path = os.path.join(run_dir, model_file.FILE_NAME)
-        model_file.export_model(learner.model, path, _info(settings, facts))
+    _export_model(learner, os.path.join(run_dir, model_file.FILE_NAME), facts)
     manager = tf.train.CheckpointManager(
         learner.checkpoint, os.path.join(run_dir, "checkpoints"), max_to_keep=3
     )
@@ -311,7 +310,7 @@ def import_state(folder, run_dir):
     return learner, facts["step"]
 
 
-def import_model(folder, path):
+def import_model(folder, path, train_glob=""):
     """Makes a model file of the latest checkpoint of runner.py: of the averages, if there are any.
 
     Needs no more of the checkpoint than checkpoint.json and the first files, which hold those
@@ -320,6 +319,8 @@ def import_model(folder, path):
     Args:
         folder: that runner.py wrote (--out), or one checkpoint in it.
         path: of the .npz to write.
+        train_glob: the pictures of the run as they are named here: those held out tell the loss, some
+            of the others how often a channel is empty. Without, the model has neither.
 
     Returns:
         number of steps done.
@@ -332,11 +333,29 @@ def import_model(folder, path):
     settings = _settings(source, facts, facts["settings"]["run_dir"])
     part = "average" if settings.ema else "model"
     _, state = _read(source, wanted=lambda name: name.split("/")[0] == part)
-    learner = training.Learner(settings)
+    # In float32: what is judged here need not be fast, and not every processor has bfloat16.
+    learner = training.Learner(dataclasses.replace(settings, precision="float32"))
     _assign(learner, state, source)
-    with learner.averaged():
-        model_file.export_model(learner.model, path, _info(settings, facts))
+    _export_model(learner, path, facts, data.find_pictures(train_glob) if train_glob else [])
     return facts["step"]
+
+
+def _export_model(learner, path, facts, pictures=()):
+    """Writes the averaged model, with what the pictures at these paths tell about it."""
+    settings, empty_rows, result = learner.settings, None, None
+    info = _info(learner, facts)
+    with learner.averaged():
+        if pictures:
+            seen, held_out = data.split(pictures, settings.validation_images)
+            empty_rows = empty_channels.fit(
+                learner.model, (data.decode(p) for p in training.spread(seen))
+            )
+            decoded = [data.decode(p) for p in held_out]
+            flat = np.concatenate([p.reshape(-1) for p in decoded]) if decoded else None
+            some = crops.Pictures([p.shape[:2] for p in decoded], flat)
+            some = data.centre_crops(some, settings.validation_size)
+            result = learner.evaluate(some) if len(some) else None
+        model_file.export_model(learner.model, path, {**info, "validation": result}, empty_rows)
 
 
 def _latest(folder):
@@ -409,13 +428,15 @@ def _rows(path):
         return [json.loads(line) for line in f if line.endswith("\n")]
 
 
-def _info(settings, facts):
+def _info(learner, facts):
     """Returns the facts of training that travel with the model, as training.py names them."""
+    settings = learner.settings
     return {
         "steps": facts["step"],
         "pixels_seen": facts["step"] * settings.batch * settings.patch**2,
         "seconds": round(facts["seconds"]),
         "skipped_steps": facts["skipped"],
+        "started_from": learner.started_from,
         "training_pictures": facts.get("pictures"),
         "lambdas": list(settings.lambda_list),
         "metric": settings.metric,
@@ -428,5 +449,4 @@ def _info(settings, facts):
         "seed": settings.seed,
         "hardware": settings.hardware or facts.get("device", ""),
         "revision": training.revision(),
-        "validation": None,
     }

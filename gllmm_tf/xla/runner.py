@@ -47,6 +47,9 @@ HEADER_BYTES = 1024
 """More than what an .npz adds to an array with a name of at most 400 bytes."""
 
 KEPT = 2
+FIT_CALLS = 5
+"""Calls after which the time per step is taken as known; the first ones are slower."""
+
 PRECISIONS = {
     "highest": ("float32", "HIGHEST"),
     "default": ("float32", "DEFAULT"),
@@ -431,13 +434,8 @@ class Run:
         content = read_bytes(
             options.step_dir, schedule["file"], schedule["sha256"], "copy the folder again"
         )
-        self.schedule = np.load(io.BytesIO(content))
-        self.steps = options.steps or len(self.schedule)
-        if self.steps > len(self.schedule):
-            raise RunError(
-                f"--steps={self.steps}: the exported schedule has {len(self.schedule)} steps; "
-                "export again with more"
-            )
+        self.exported_schedule = np.load(io.BytesIO(content))
+        self.fitted = False
         pictures = open_pictures(options.data)
         self.crops = crops_lib.Crops(
             pictures, settings["patch"], settings["seed"], self.manifest["num_qualities"]
@@ -449,7 +447,26 @@ class Run:
             )
         say(f"{len(pictures)} pictures, {self.crops.num_small} of them smaller than the patch")
         self._resume()
+        self.steps = options.steps or len(self.schedule)
+        if self.steps > len(self.schedule):
+            raise RunError(
+                f"--steps={self.steps}: the exported schedule has {len(self.schedule)} steps; "
+                "export again with more"
+            )
         self._stop = None
+
+    def _stretch(self, steps):
+        """Gives the schedule of the learning rate another length, and the run with it."""
+        self.schedule = stretched(self.exported_schedule, steps)
+        self.steps = steps
+
+    def _fit(self, seconds_per_step, seconds):
+        """Chooses the length of the run: as many steps as the seconds that are left have room for."""
+        count = self.options.steps_per_call
+        steps = self.step + int(max(0.0, seconds) / seconds_per_step)
+        self._stretch(max(self.step + count, steps - steps % count))
+        self.fitted = True
+        say(f"{seconds_per_step:.4f} s/step: {self.steps} steps fit into {seconds:.0f} s")
 
     def _resume(self):
         """Reads the latest checkpoint, or the exported state."""
@@ -462,6 +479,10 @@ class Run:
             self._check(source, facts)
             self.step, self.skipped = facts["step"], facts["skipped"]
             self.seconds = facts["seconds"]
+            self.fitted = facts.get("fitted", False)
+            self._stretch(
+                facts["settings"]["steps"] if self.fitted else len(self.exported_schedule)
+            )
             say(f"starting from {source}, step {self.step} of {self.steps}")
             self._forget_metrics()
         except OSError as error:
@@ -522,6 +543,9 @@ class Run:
                 metrics = np.asarray(metrics)  # waits for the device
                 bad = meter.add(metrics, bad)
                 self.step, before = stop, self.step
+                if options.fit_seconds and not self.fitted and meter.calls >= FIT_CALLS:
+                    left = 0.98 * (options.fit_seconds - (time.monotonic() - began) - 2.0 * saving)
+                    self._fit(meter.call_seconds / len(metrics), left)
                 if bad >= self.manifest["skips_until_stop"]:
                     raise RunError(
                         f"{options.out}: {bad} steps in a row, to step {stop}, had a non-finite "
@@ -567,7 +591,8 @@ class Run:
             "step": self.step,
             "skipped": self.skipped,
             "seconds": self.seconds,
-            "settings": self.manifest["settings"],
+            "settings": {**self.manifest["settings"], "steps": len(self.schedule)},
+            "fitted": self.fitted,
             "precision": self.options.precision,
             "device": group.device,
             "pictures": len(self.crops),
@@ -599,6 +624,7 @@ class Meter:
 
     Attributes:
         call_seconds: time of the last call.
+        calls: number of them.
     """
 
     def __init__(self, run):
@@ -606,11 +632,13 @@ class Meter:
         self._rows = []
         self._clock = self._since = time.monotonic()
         self.call_seconds = 0.0
+        self.calls = 0
 
     def add(self, metrics, bad):
         """Takes in [steps, metrics]; returns the number of bad steps in a row, `bad` of before."""
         now = time.monotonic()
         self.call_seconds, self._clock = now - self._clock, now
+        self.calls += 1
         self._run.seconds += self.call_seconds
         for values in metrics.tolist():
             row = dict(zip(self._run.manifest["metrics"], values))
@@ -660,6 +688,12 @@ def writing(path):
         ) from None
 
 
+def stretched(schedule, steps):
+    """Returns a schedule of the same shape with another number of steps."""
+    places = np.linspace(0, len(schedule) - 1, steps)
+    return np.interp(places, np.arange(len(schedule)), schedule).astype(np.float32)
+
+
 def crossed(before, now, every):
     """Returns whether a multiple of `every` lies in (before, now]."""
     return now // every > before // every
@@ -690,6 +724,13 @@ def parse(arguments=None):
         "an NVIDIA GPU); bfloat16: the step of train.py --precision=bfloat16",
     )
     add("--max_seconds", type=float, default=0.0, help="stop in time for this limit; 0: none")
+    add(
+        "--fit_seconds",
+        type=float,
+        default=0.0,
+        help="choose the length of the run, after its first calls, so that it and the decay of its "
+        "learning rate end in time for this limit; 0: the exported length",
+    )
     options = parser.parse_args(arguments)
     for name in ("steps_per_call", "checkpoint_every", "log_every"):
         if getattr(options, name) < 1:
