@@ -228,7 +228,7 @@ def learned_coder(label: str, models: Sequence[str | None], refine: int = 0) -> 
 
 def _model_name(model: str | None) -> str:
     """Returns a short name for a model given by name or path."""
-    return "default" if model is None else os.path.splitext(os.path.basename(model))[0]
+    return "default" if model is None else os.path.basename(model).removesuffix(".npz")
 
 
 CONVENTIONAL = {

@@ -125,7 +125,7 @@ def configurations() -> dict[str, config_lib.ModelConfig]:
     table = {}
     for name, make in (("GLLMM", config_lib.gllmm), ("Cheng et al.", config_lib.cheng2020)):
         table.update({f"{name}, N = {n}": make(n) for n in (128, 192, 256)})
-    table.update({f"`{name}`": zoo.read_model(name).config for name in zoo.names()})
+    table.update({f"`{name}`": zoo.read_model(name).config for name in zoo.shipped_names()})
     return table
 
 
@@ -212,7 +212,7 @@ def main(argv: Sequence[str]) -> None:
             image = read_image(f.image)
             seconds = {
                 name: stage_seconds(gllmm_tf.Codec.load(name), image, f.repeats)
-                for name in zoo.names()
+                for name in zoo.shipped_names()
             }
             texts["seconds"] = format_seconds(seconds, image.shape[:2], f.repeats)
         for name, text in texts.items():

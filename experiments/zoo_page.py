@@ -62,7 +62,9 @@ HEADER = """# Models
 
 Made by `python experiments/zoo_page.py` from the model files and from
 [kodak.csv](../experiments/results/kodak.csv); do not edit. `gllmm models` lists the same models,
-`gllmm compress --model NAME` uses one, `gllmm_tf.models()` returns their records.
+`gllmm compress --model NAME` uses one, `gllmm_tf.models()` returns their records. Those in
+`gllmm_tf/models` are part of the package. Others are found in a checkout, and wherever the environment
+variable `GLLMM_MODELS` names their folder, which may have a `SHA256SUMS` to check them with.
 
 Sizes on Kodak are those of complete files; averages are taken over the 24 pictures at one quality,
 MS-SSIM before it is put on the decibel scale. Kodak was never trained on.
@@ -74,9 +76,10 @@ MS-SSIM before it is put on the decibel scale. Kodak was never trained on.
 
 def identity_row(name: str) -> str:
     """Returns the line with what no other model has: identity, file, bytes."""
-    size = os.path.getsize(os.path.join(zoo.FOLDER, f"{name}.npz"))
+    path = zoo.path_of(name)
+    file, size = os.path.relpath(path, os.path.dirname(HERE)), os.path.getsize(path)
     identity = zoo.read_model(name).identity.hex()
-    return f"| identity and file | `{identity}`, `gllmm_tf/models/{name}.npz`, {size:,} bytes |"
+    return f"| identity and file | `{identity}`, `{file}`, {size:,} bytes |"
 
 
 def network_rows(name: str) -> list[str]:
@@ -126,9 +129,9 @@ def _parts(info: dict):
 
 def _shown(key: str, value) -> str:
     if value is None:
-        return "not recorded"
+        return "random weights" if key == "started_from" else "not recorded"
     if key == "seconds":
-        return f"{value / 3600:.1f} hours"
+        return f"{value / 3600:.1f} hours" if value >= 3600 else f"{value / 60:.1f} minutes"
     if key == "pixels_seen":
         return f"{value / 1e9:.2f} gigapixels"
     if key == "revision":
@@ -261,7 +264,8 @@ def data_rows() -> list[str]:
 
 def page(rows: Sequence[dict]) -> str:
     """Returns the page; `rows` are those of Kodak, from `rate_distortion.read_rows`."""
-    names = sorted(zoo.names(), key=lambda name: (name != zoo.DEFAULT_MODEL, name))
+    inside = zoo.shipped_names()
+    names = sorted(zoo.names(), key=lambda n: (n != zoo.DEFAULT_MODEL, n not in inside, n))
     parts = [HEADER]
     for name in names:
         default = ", the default" if name == zoo.DEFAULT_MODEL else ""

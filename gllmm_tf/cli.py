@@ -141,7 +141,7 @@ def parse_args(argv) -> argparse.Namespace:
         "or its transforms as ONNX files (docs/export.md).",
     )
     command.add_argument("folder", metavar="DIR", help="folder to write, new or empty")
-    command.add_argument("--model", help="name of a shipped model (see models) or path of one")
+    command.add_argument("--model", help="name of a model (see models) or path of one")
     command.add_argument(
         "--format",
         choices=("saved_model", "onnx"),
@@ -169,7 +169,7 @@ def _add_files(parser, default: str) -> None:
 
 
 def _add_model(parser) -> None:
-    parser.add_argument("--model", help="name of a shipped model (see models) or path of one")
+    parser.add_argument("--model", help="name of a model (see models) or path of one")
     parser.add_argument(
         "--quality", type=float, help="1 (smallest) and up, fractions allowed; variable-rate models"
     )
@@ -354,11 +354,15 @@ def _evaluate(args) -> int:
 
 def _models(args) -> int:
     del args
-    shipped = zoo.models()
-    if not shipped:
+    try:
+        found = zoo.models()
+    except GllmmError as error:
+        raise _Abort(str(error)) from error
+    if not found:
         raise _Abort("no models ship with this installation; give --model the path of one")
-    for name, info in shipped.items():
+    for name, info in found.items():
         _say(name)
+        _say(f"  file: {zoo.path_of(name)}")
         for key, value in info.items():
             _say(f"  {key}: {value}")
     return 0
@@ -476,7 +480,7 @@ class _Codecs:
             raise _Abort(_failure(self._model, error)) from error
 
     def with_identity(self, identity: bytes):
-        """Returns the codec of the shipped model that wrote a file."""
+        """Returns the codec of the model that wrote a file."""
         with self._lock:
             if identity not in self._loaded:
                 self._loaded[identity] = self._load(zoo.find_model(identity))

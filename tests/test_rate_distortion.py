@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
@@ -14,6 +15,12 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 import coders  # noqa: E402
 import rate_distortion as rd  # noqa: E402
+
+import gllmm_tf  # noqa: E402
+from gllmm_tf.coding import container  # noqa: E402
+from gllmm_tf.config import ModelConfig  # noqa: E402
+from gllmm_tf.model import build  # noqa: E402
+from gllmm_tf.model_file import export_model  # noqa: E402
 
 
 def raw_coder(name="raw", settings=("0", "2")):
@@ -159,3 +166,18 @@ def test_conventional_codecs_trade_rate_for_quality(name, package):
         values = [float(point[metric]) for point in points]
         assert values == sorted(values)
     assert float(points[-1]["psnr"]) > 25
+
+
+def test_models_of_fixed_rate_keep_their_whole_names(tmp_path, sample_pixels):
+    """Names end in a lambda: what follows its point is no suffix of a file."""
+    config = ModelConfig(num_filters=8, entropy_widths=(24, 32))
+    paths = [str(tmp_path / f"{name}.npz") for name in ("mse-0.0016", "mse-0.0075")]
+    for seed, path in enumerate(paths):
+        tf.keras.utils.set_random_seed(seed)
+        export_model(build(config), path, {})
+    coder = coders.learned_coder("ours", paths)
+    assert [s.split("@")[0] for s in coder.settings] == ["mse-0.0016", "mse-0.0075"]
+    identities = [gllmm_tf.Codec.load(path).identity for path in paths]
+    assert [bytes.fromhex(s.split("@")[1]) for s in coder.settings] == identities
+    for setting, identity in zip(coder.settings, identities):
+        assert container.unpack(coder.encode(sample_pixels, setting)).model_id == identity
