@@ -1,17 +1,25 @@
-"""The default model: gllmm-n144, from the result of train_gllmm_n144_spaced.py.
+"""The default model: gllmm-n144, from the result of train_gllmm_n144_fresh.py, on an accelerator.
 
-    python train.py --config=experiments/train_gllmm_n144.py \\
-        --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n144
+    python experiments/export_step.py --config=experiments/train_gllmm_n144.py \\
+        --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n144 \\
+        --export_dir=step --pictures=pictures.npz --encoded
+    python step/runner.py step --data=pictures.npz --out=out \\
+        --precision=bfloat16 --steps_per_call=20 --fit_seconds=355      # there
+    python experiments/import_state.py --state=out --model=trained.npz \\
+        --train_glob='photos/**/*.jpg'
+    python experiments/extend_range.py --model=trained.npz --by=0.2 --output=gllmm-n144.npz \\
+        --train_glob='photos/**/*.jpg'
 
-Time: about 0.5 s per step of 8 crops of 128 x 128 pixels, 90 minutes in all, on two cores of a server
-CPU with AVX-512 and bfloat16. Another seed than before, for crops that the parts before have not seen.
+Time: 0.018 s per step of 16 crops of 256 x 256 pixels on an NVIDIA H200 (58 million pixels per second),
+after 110 s for compilation, which ran beside another one. 13,100 steps, 13.7 gigapixels, fitted into 232 s.
+With `train.py` and the same file it is the same training on whatever TensorFlow runs on.
 
-Expected at the end, of the averaged weights: a validation loss of about 1.51 with these lambdas;
-`docs/models.md` has the curve on Kodak.
+What is new against the parts before: crops of 256 x 256 in place of 128 x 128, twice as many of them,
+and a learning rate that starts 2.2 times higher, so that the loss first rises.
 
-The run behind the shipped model differs in this: its length was set to 11000 and, at step 2952, to 10000
-steps, which moved the schedule of its learning rate. Its table of empty channels was counted again
-after the run, as `gllmm_tf/coding/empty_channels.py` now has it.
+Expected at the end, of the averaged weights: a validation loss of about 1.36 with these lambdas, 1.51
+before; `docs/models.md` has the curve on Kodak. The last command moves quality 8, 0.95 bpp on Kodak
+by then, out on its own line: 1.008 to 1.079 bpp and 34.20 to 34.32 dB on held-out photographs.
 """
 
 SETTINGS = dict(
@@ -25,20 +33,20 @@ SETTINGS = dict(
     lambdas="0.0006,0.00122,0.00217,0.0037,0.0068,0.0138,0.0325,0.15",
     metric="mse",
     rounding="ste",
-    init_from="runs/gllmm_n144_spaced",
-    patch=128,
-    batch=8,
-    steps=10000,
+    init_from="runs/gllmm_n144_fresh",
+    patch=256,
+    batch=16,
+    steps=13100,
     optimizer="muon",
-    learning_rate=3.6e-4,
-    adam_learning_rate=2.4e-4,
+    learning_rate=8e-4,
+    adam_learning_rate=3e-4,
     muon_largest=400,
-    warmup=100,
+    warmup=200,
     flat=0.0,
     clip_norm=1.0,
     ema=0.999,
     precision="bfloat16",
-    seed=5,
+    seed=6,
     validation_images=16,
     validation_size=256,
 )

@@ -1,0 +1,98 @@
+"""Moves the highest quality of a trained model further out, and writes a model file.
+
+    python experiments/extend_range.py --model=trained.npz --by=0.2 --train_glob='photos/**/*.jpg' \\
+        --output=gllmm-n144.npz
+
+Training makes a model cheaper at each of its lambdas, so that the range of rates that it covers ends
+earlier than before. A variable-rate model is a straight line between two qualities, in the logarithm of
+its gains and in the offset of phi; this goes on along the last of these lines: what was quality Q + 0.2
+becomes quality Q. Files of qualities up to Q - 1 stay as they were, but for the identity of the model in
+them. Nothing is trained, and lambda of quality Q stays what the model was trained with.
+
+Prints the averages on the held-out photographs at the last two qualities, before and after.
+"""
+
+import numpy as np
+from absl import app, flags
+
+from gllmm_tf import crops, data, model_file, training
+from gllmm_tf.coding import empty_channels
+from gllmm_tf.errors import GllmmError, ModelError
+from gllmm_tf.zoo import DEFAULT_MODEL, read_model
+
+
+def define_flags():
+    flags.DEFINE_string("model", DEFAULT_MODEL, "Name, file or run of a variable-rate model.")
+    flags.DEFINE_float("by", 0.2, "How far, in qualities.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_string("train_glob", None, "Training photographs, as for train.py.", required=True)
+    flags.DEFINE_integer("validation_images", 16, "Photographs held out, as for train.py.")
+    flags.DEFINE_integer("validation_size", 256, "Side of their centres, as for train.py.")
+    flags.DEFINE_string("output", None, "The model file to write.", required=True)
+
+
+def extend(gains, by):
+    """Moves the last row of each table of `model.Gains` along the line from the row before."""
+    for table in gains.weights:
+        rows = table.numpy()
+        rows[-1] += by * (rows[-1] - rows[-2])
+        table.assign(rows)
+
+
+def judge(model, config, pictures, size):
+    """Returns what `training.Learner.evaluate` says of a model on the centres of pictures."""
+    decoded = [data.decode(path) for path in pictures]
+    flat = np.concatenate([picture.reshape(-1) for picture in decoded])
+    centres = data.centre_crops(crops.Pictures([p.shape[:2] for p in decoded], flat), size)
+    settings = training.Settings(
+        train_glob="-",
+        run_dir="-",
+        system=config.system,
+        num_filters=config.num_filters,
+        trunk_widths=",".join(map(str, config.trunk_widths)),
+        families=",".join(config.families),
+        components=config.components,
+        stages=config.stages,
+        entropy_widths=",".join(map(str, config.entropy_widths)),
+        lambdas=",".join(map(str, config.lambdas)),
+        metric=config.metric,
+        precision="float32",
+    )
+    learner = training.Learner(settings)
+    learner.model = model
+    return learner.evaluate(centres)
+
+
+def run(f):
+    """Writes the file; returns the lines to print."""
+    stored = read_model(f.model)
+    if not stored.config.lambdas:
+        raise ModelError(f"{f.model}: has a fixed rate; give a model of variable rate")
+    seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
+    model, lines = model_file.restore_model(stored), []
+    for state in ("before", "after"):
+        if state == "after":
+            extend(model.gains, f.by)
+        result = judge(model, stored.config, held_out, f.validation_size)
+        for row in result["qualities"][-2:]:
+            lines.append("{:6} quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(state, **row))
+    empty_rows = empty_channels.fit(model, (data.decode(path) for path in training.spread(seen)))
+    known = stored.exact.get(empty_channels.NAME)
+    if known is not None and empty_rows is not None:
+        empty_rows[:-1] = known[:-1]
+    info = {**stored.info, "validation": result, "last_quality_moved_by": f.by}
+    model_file.export_model(model, f.output, info, empty_rows)
+    return lines
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument {argv[1]}.")
+    try:
+        print("\n".join(run(flags.FLAGS)))
+    except GllmmError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
