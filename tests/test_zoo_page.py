@@ -93,7 +93,10 @@ def test_the_start_of_a_training_is_told_in_words():
     start = {"identity": "ab12", "steps": 1500, "pixels_seen": 2_500_000_000}
     assert zoo_page._shown("started_from", start) == "`ab12`, 1,500 steps, 2.50 gigapixels"
     assert zoo_page._shown("started_from", {"identity": "ab12", "steps": None}) == "`ab12`"
-    assert zoo_page._shown("started_from", None) == "not recorded"
+    assert zoo_page._shown("started_from", None) == "random weights"
+    assert zoo_page._shown("hardware", None) == "not recorded"
+    assert zoo_page._shown("seconds", 90) == "1.5 minutes"
+    assert zoo_page._shown("seconds", 5400) == "1.5 hours"
     later = {"identity": "cd34", "steps": 20, "pixels_seen": 10**7, "started_from": start}
     assert zoo_page._shown("started_from", later) == (
         "`cd34`, 20 steps, 0.01 gigapixels; that from `ab12`, 1,500 steps, 2.50 gigapixels"
