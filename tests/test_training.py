@@ -581,3 +581,18 @@ def test_configurations_of_experiments():
         assert settings.num_filters == (128 if low else wide)
         assert settings.optimizer == "adam" and settings.ema == 0
         assert settings.learning_rate_at(0) == settings.learning_rate_at(1_499_999) == 1e-4
+
+
+@pytest.mark.parametrize(
+    "text, slow",
+    [
+        ("flags\t\t: fpu avx avx2 fma\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", False),
+        ("Features\t: fp asimd bf16\n", False),
+    ],
+)
+def test_processors_that_emulate_bfloat16(tmp_path, text, slow):
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"processor\t: 0\n{text}")
+    assert training.emulates_bfloat16(str(path)) == slow
+    assert not training.emulates_bfloat16(str(tmp_path / "none"))
