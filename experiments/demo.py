@@ -37,7 +37,7 @@ from gllmm_tf import metrics
 
 SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "assets/friends.png")
 AMPLIFICATION = 8
-ROUNDS = 10  # of refinement
+ROUNDS = 6  # of refinement
 CROP = (192, 256)  # height and width of each panel of the comparison, before doubling
 
 

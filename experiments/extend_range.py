@@ -12,10 +12,9 @@ them. Nothing is trained, and lambda of quality Q stays what the model was train
 Prints the averages on the held-out photographs at the last two qualities, before and after.
 """
 
-import numpy as np
 from absl import app, flags
 
-from gllmm_tf import crops, data, model_file, training
+from gllmm_tf import data, model_file, training
 from gllmm_tf.coding import empty_channels
 from gllmm_tf.errors import GllmmError, ModelError
 from gllmm_tf.zoo import DEFAULT_MODEL, read_model
@@ -38,11 +37,8 @@ def extend(gains, by):
         table.assign(rows)
 
 
-def judge(model, config, pictures, size):
-    """Returns what `training.Learner.evaluate` says of a model on the centres of pictures."""
-    decoded = [data.decode(path) for path in pictures]
-    flat = np.concatenate([picture.reshape(-1) for picture in decoded])
-    centres = data.centre_crops(crops.Pictures([p.shape[:2] for p in decoded], flat), size)
+def judge(model, config, centres):
+    """Returns what `training.Learner.evaluate` says of a model on uint8 [n, size, size, 3]."""
     settings = training.Settings(
         train_glob="-",
         run_dir="-",
@@ -68,11 +64,12 @@ def run(f):
     if not stored.config.lambdas:
         raise ModelError(f"{f.model}: has a fixed rate; give a model of variable rate")
     seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
+    centres = data.centres(held_out, f.validation_size)
     model, lines = model_file.restore_model(stored), []
     for state in ("before", "after"):
         if state == "after":
             extend(model.gains, f.by)
-        result = judge(model, stored.config, held_out, f.validation_size)
+        result = judge(model, stored.config, centres)
         for row in result["qualities"][-2:]:
             lines.append("{:6} quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(state, **row))
     empty_rows = empty_channels.fit(model, (data.decode(path) for path in training.spread(seen)))

@@ -205,6 +205,13 @@ def fingerprint(paths):
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
+def centres(paths, size):
+    """Like `centre_crops`, of the pictures at these paths."""
+    decoded = [decode(path) for path in paths]
+    pixels = np.concatenate([np.zeros(0, np.uint8), *(p.reshape(-1) for p in decoded)])
+    return centre_crops(crops.Pictures([p.shape[:2] for p in decoded], pixels), size)
+
+
 def centre_crops(pictures, size):
     """Returns the centres of those pictures that are large enough, uint8 [count, size, size, 3]."""
     centres = []

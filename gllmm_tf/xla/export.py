@@ -350,10 +350,7 @@ def _export_model(learner, path, facts, pictures=()):
             empty_rows = empty_channels.fit(
                 learner.model, (data.decode(p) for p in training.spread(seen))
             )
-            decoded = [data.decode(p) for p in held_out]
-            flat = np.concatenate([p.reshape(-1) for p in decoded]) if decoded else None
-            some = crops.Pictures([p.shape[:2] for p in decoded], flat)
-            some = data.centre_crops(some, settings.validation_size)
+            some = data.centres(held_out, settings.validation_size)
             result = learner.evaluate(some) if len(some) else None
         model_file.export_model(learner.model, path, {**info, "validation": result}, empty_rows)
 

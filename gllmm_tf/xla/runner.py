@@ -732,6 +732,8 @@ def parse(arguments=None):
         "learning rate end in time for this limit; 0: the exported length",
     )
     options = parser.parse_args(arguments)
+    if options.steps and options.fit_seconds:
+        parser.error("--steps and --fit_seconds both choose the length; give one of them")
     for name in ("steps_per_call", "checkpoint_every", "log_every"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be at least 1")
