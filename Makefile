@@ -1,9 +1,11 @@
 # make demo   installs into .venv, compresses and decompresses a photograph, prints what it measured
 # make test   installs into .venv, checks format and lint, runs the tests
 # PYTHON=... picks the interpreter: 3.9, 3.10 or 3.11
+# WORKERS=... how many processes run tests at once; each takes up to 3 GB
 
 PYTHON ?= $(shell for v in 3.11 3.10 3.9; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done; echo python3)
 VENV ?= .venv
+WORKERS ?= 2
 RUN = $(VENV)/bin/python
 
 .PHONY: demo test format clean
@@ -14,7 +16,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile
 
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .

@@ -53,6 +53,7 @@ setup(
         ],
         "test": [
             "pytest>=7",
+            "pytest-xdist>=3.5,<4",  # test files side by side
             "httpx>=0.24,<1",  # Starlette's test client
             "scipy>=1.9",  # closed forms as oracles
             "ruff>=0.5,<1",  # formatter and linter of the whole tree

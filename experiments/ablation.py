@@ -126,7 +126,7 @@ def train_once(configuration: Configuration, common: dict, pictures, held_out) -
         learner.take_step(batch, quality, step)
     seconds = time.monotonic() - start
     with learner.averaged():
-        judged = learner.evaluate(held_out)["qualities"][0]
+        judged = learner.judge.evaluate(held_out)["qualities"][0]
     return {
         "config": configuration.name,
         "seed": settings.seed,

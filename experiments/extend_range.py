@@ -37,27 +37,6 @@ def extend(gains, by):
         table.assign(rows)
 
 
-def judge(model, config, centres):
-    """Returns what `training.Learner.evaluate` says of a model on uint8 [n, size, size, 3]."""
-    settings = training.Settings(
-        train_glob="-",
-        run_dir="-",
-        system=config.system,
-        num_filters=config.num_filters,
-        trunk_widths=",".join(map(str, config.trunk_widths)),
-        families=",".join(config.families),
-        components=config.components,
-        stages=config.stages,
-        entropy_widths=",".join(map(str, config.entropy_widths)),
-        lambdas=",".join(map(str, config.lambdas)),
-        metric=config.metric,
-        precision="float32",
-    )
-    learner = training.Learner(settings)
-    learner.model = model
-    return learner.evaluate(centres)
-
-
 def run(f):
     """Writes the file; returns the lines to print."""
     stored = read_model(f.model)
@@ -66,10 +45,11 @@ def run(f):
     seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
     centres = data.centres(held_out, f.validation_size)
     model, lines = model_file.restore_model(stored), []
+    judge = training.Judge(model, stored.config.lambdas, stored.config.metric)
     for state in ("before", "after"):
         if state == "after":
             extend(model.gains, f.by)
-        result = judge(model, stored.config, centres)
+        result = judge.evaluate(centres)
         for row in result["qualities"][-2:]:
             lines.append("{:6} quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(state, **row))
     empty_rows = empty_channels.fit(model, (data.decode(path) for path in training.spread(seen)))

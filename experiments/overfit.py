@@ -59,7 +59,7 @@ def learn(settings, crop, every):
         if step % every and step < settings.steps:
             continue
         with learner.averaged():
-            row = learner.evaluate(crop)["qualities"][0]
+            row = learner.judge.evaluate(crop)["qualities"][0]
             curve.append({"step": step, "bpp": row["bpp"], "psnr": row["psnr"]})
             print("step {step:5d}: {psnr:.2f} dB, {bpp:.3f} bpp".format(**curve[-1]), flush=True)
             reached = row["psnr"] >= PSNR and row["bpp"] < BPP

@@ -149,6 +149,7 @@ class Muon(tf.keras.optimizers.Optimizer):
         Kernels of one shape go through their matrix products together: a network has dozens of them
         and few shapes, and an accelerator spends more time on starting a small product than on it.
         """
+        adam_rate = self._adam_rate()
         kernels = {}  # matrix shape -> [(kernel, its momentum after this step)]
         for gradient, variable in zip(gradients, variables):
             gradient = tf.convert_to_tensor(gradient)
@@ -157,7 +158,7 @@ class Muon(tf.keras.optimizers.Optimizer):
                 ahead = self._momentum_step(gradient, *moments)
                 kernels.setdefault(matrix_shape(variable), []).append((variable, ahead))
             else:
-                self._adam_step(gradient, variable, *moments)
+                self._adam_step(gradient, variable, adam_rate, *moments)
         for shape, group in kernels.items():
             self._muon_steps(shape, group)
 
@@ -172,10 +173,14 @@ class Muon(tf.keras.optimizers.Optimizer):
             rate = tf.cast(self.learning_rate, variable.dtype) * 0.2 * max(shape) ** 0.5
             variable.assign_sub(tf.reshape(rate * update, variable.shape))
 
-    def _adam_step(self, gradient, variable, first, second):
-        count = tf.cast(self.iterations + 1, variable.dtype)
+    def _adam_rate(self):
+        """Adam's learning rate of this step, with the correction of both moments."""
+        count = tf.cast(self.iterations + 1, tf.float32)
         correction = tf.sqrt(1.0 - self.beta_2**count) / (1.0 - self.beta_1**count)
-        rate = tf.cast(self.learning_rate, variable.dtype) * self.adam_ratio * correction
+        return tf.cast(self.learning_rate, tf.float32) * self.adam_ratio * correction
+
+    def _adam_step(self, gradient, variable, rate, first, second):
+        rate = tf.cast(rate, variable.dtype)
         first.assign_add((1.0 - self.beta_1) * (gradient - first))
         second.assign_add((1.0 - self.beta_2) * (tf.square(gradient) - second))
         variable.assign_sub(rate * first / (tf.sqrt(second) + self.epsilon))

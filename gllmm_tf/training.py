@@ -412,7 +412,7 @@ class Learner:
             tf.TensorSpec((), tf.float32),
         ]
         self.train_step = self.devices.compile(self._train_step, signature, settings.jit)
-        self.judge = tf.function(self._judge, reduce_retracing=True, autograph=False)
+        self.judge = Judge(self.model, settings.lambda_list, settings.metric)
 
     def _make_variables(self):
         settings = self.settings
@@ -460,15 +460,19 @@ class Learner:
             product_dtype=settings.precision,
         )
 
-    def _losses(self, crops, quality, seed, training, part=(0, 1)):
+    def _losses(self, crops, quality, seed):
         x = tf.cast(crops, tf.float32) / 255.0
         lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
-        quality = quality if self.config.lambdas else None
-        rate_gradient = self._rate_gradient() if training else None
-        out = self.model(x, quality, seed, training, part, rate_gradient)
-        x_hat = out.x_hat if training else tf.clip_by_value(out.x_hat, 0.0, 1.0)
+        out = self.model(
+            x,
+            quality if self.config.lambdas else None,
+            seed,
+            training=True,
+            part=self.devices.replica(),
+            rate_gradient=self._rate_gradient(),
+        )
         return losses.rate_distortion(
-            x, x_hat, out.y_bits, out.z_bits, lambdas, self.settings.metric
+            x, out.x_hat, out.y_bits, out.z_bits, lambdas, self.settings.metric
         )
 
     def _rate_gradient(self):
@@ -492,7 +496,7 @@ class Learner:
         """
         devices = self.devices
         with tf.GradientTape() as tape:
-            terms = self._losses(crops, quality, seed, training=True, part=devices.replica())
+            terms = self._losses(crops, quality, seed)
             lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
             loss = tf.reduce_mean(terms.loss * losses.balance(lambdas, self.settings.lambda_list))
         gradients = tape.gradient(loss, self.variables)
@@ -518,9 +522,6 @@ class Learner:
         self.skipped.assign_add(1 - tf.cast(good, tf.int64))
         return tf.stack([*means, norm, good])
 
-    def _judge(self, crops, quality):
-        return self._losses(crops, quality, tf.zeros((2,), tf.int32), training=False)
-
     def take_step(self, crops, quality, step):
         """Runs step `step` on this process' part of a batch; returns {name in METRICS: float}."""
         seed = tf.constant([self.settings.seed, step], tf.int32)
@@ -534,6 +535,27 @@ class Learner:
         """Returns a context in which the model has its averaged weights, if there are any."""
         return self.average.applied() if self.average else contextlib.nullcontext()
 
+
+class Judge:
+    """Rate and distortion of a model with rounded latents, at each of its integer qualities.
+
+    Attributes:
+        model: the CompressionModel.
+        lambdas: one lambda per integer quality; a single one for a fixed rate.
+        metric: "mse" or "ms-ssim".
+    """
+
+    def __init__(self, model, lambdas, metric):
+        self.model, self.lambdas, self.metric = model, tuple(lambdas), metric
+        self._losses_of = tf.function(self._losses, reduce_retracing=True, autograph=False)
+
+    def _losses(self, crops, quality):
+        x = tf.cast(crops, tf.float32) / 255.0
+        lambdas = losses.lambda_of_quality(self.lambdas, quality)
+        out = self.model(x, quality if len(self.lambdas) > 1 else None, training=False)
+        x_hat = tf.clip_by_value(out.x_hat, 0.0, 1.0)
+        return losses.rate_distortion(x, x_hat, out.y_bits, out.z_bits, lambdas, self.metric)
+
     def evaluate(self, crops):
         """Judges the model at each integer quality, with rounded latents.
 
@@ -545,25 +567,25 @@ class Learner:
             "y_bpp", "z_bpp", "psnr" in dB, "ms_ssim" if it is the metric: means over the crops}]}.
         """
         rows = []
-        for i, value in enumerate(self.settings.lambda_list):
+        for i, value in enumerate(self.lambdas):
             parts = []
             for start in range(0, len(crops), 8):
                 some = tf.constant(crops[start : start + 8])
-                parts.append(self.judge(some, tf.fill((len(some),), float(i + 1))))
+                parts.append(self._losses_of(some, tf.fill((len(some),), float(i + 1))))
             terms = losses.Losses(*(np.concatenate([p.numpy() for p in t]) for t in zip(*parts)))
             row = {"quality": i + 1, "lambda": value}
             row.update(
                 {k: float(np.mean(getattr(terms, k))) for k in ("loss", "bpp", "y_bpp", "z_bpp")}
             )
             row["psnr"] = float(np.mean(psnr(terms.mse)))
-            if self.settings.metric == "ms-ssim":
+            if self.metric == "ms-ssim":
                 row["ms_ssim"] = float(np.mean(terms.ms_ssim))
             rows.append(row)
         return {"loss": float(np.mean([row["loss"] for row in rows])), "qualities": rows}
 
 
 def table(result):
-    """Returns the lines of a validation (`Learner.evaluate`), with the files if there are any.
+    """Returns the lines of a validation (`Judge.evaluate`), with the files if there are any.
 
     The estimate beside the size of the files is that of the same pictures.
     """
@@ -732,7 +754,7 @@ class Run:
         """Trains to the end, or until a signal or the time limit.
 
         Returns:
-            The last validation (see `Learner.evaluate`), or None.
+            The last validation (see `Judge.evaluate`), or None.
 
         Raises:
             errors.GllmmError: too many steps in a row were not finite, or the disk is full.
@@ -806,7 +828,7 @@ class Run:
             return None
         with meter.paused(), learner.averaged():
             if len(self.validation):
-                result = learner.evaluate(self.validation)
+                result = learner.judge.evaluate(self.validation)
             path = self._path(model_file.FILE_NAME)
             try:
                 with _writing(path):
@@ -825,7 +847,7 @@ class Run:
     def _compress(self, path, result, step):
         """Adds "files" to each row of a validation: estimate and truth for the same few pictures."""
         some = self.validation[: self.settings.validation_files]
-        estimates = self.learner.evaluate(some)["qualities"]
+        estimates = self.learner.judge.evaluate(some)["qualities"]
         files = validation.compress(path, some, len(estimates))
         for row, estimate, real in zip(result["qualities"], estimates, files):
             row["files"] = {

@@ -46,3 +46,11 @@ def sample_pixels():
     base = 120 + 60 * np.sin(rows / 11.0) + 40 * np.cos(columns / 17.0) + 50 * (columns > 70)
     pixels = np.stack([base, 0.8 * base + 20, 255 - base], -1) + rng.normal(size=(96, 144, 3)) * 4
     return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def eagerly(monkeypatch):
+    """Training steps are not compiled, which takes longer than a few tiny steps."""
+    from gllmm_tf import distribution
+
+    monkeypatch.setattr(distribution.Devices, "compile", lambda self, step, *options: step)

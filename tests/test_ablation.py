@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -34,15 +33,6 @@ def fake_row(name, seed, loss, steps=2):
     return {"config": name, "seed": seed, **numbers, "psnr": 25.0, "seconds": 1.0}
 
 
-@pytest.fixture
-def eagerly():
-    """Two steps are faster than the tracing of one."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.mark.filterwarnings("ignore:Even though the:UserWarning")  # the data need not be eager
 def test_a_run_trains_and_is_recorded(photographs, tmp_path, eagerly):
     output = str(tmp_path / "ablation.csv")
     cheng = [c for c in ablation.CONFIGURATIONS if c.settings.get("system") == "cheng2020"]

@@ -220,7 +220,7 @@ def test_declared_size_is_bounded(tiny_codec, sample_pixels):
 
 
 def test_unknown_models(tmp_path):
-    with pytest.raises(ModelError, match="no shipped model"):
+    with pytest.raises(ModelError, match="no model has this name"):
         Codec.load("nosuch")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(ModelError, match="bad.npz"):

@@ -332,7 +332,7 @@ def test_command_reports_in_one_line(folder, tiny_model_path, tmp_path, capsys):
     assert f"{folder}: exists and is not an empty folder" in lines[0]
     assert f"{file}: exists and is not an empty folder" in lines[1]
     assert str(file) in lines[2]
-    assert "no shipped model" in lines[3]
+    assert "no model has this name" in lines[3]
     assert "--max_pixels" in lines[4]
     assert os.listdir(tmp_path) == ["file"]
 

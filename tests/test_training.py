@@ -250,14 +250,6 @@ def learner(uninterrupted):
     return uninterrupted("bfloat16")[3]
 
 
-@pytest.fixture
-def eagerly():
-    """Without compilation, which takes longer than a few tiny steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def batch(learner, size=64):
     """(smooth crops, qualities)."""
     rows, columns = np.mgrid[:size, :size]

@@ -11,7 +11,6 @@ import compressai_step
 import numpy as np
 import overfit
 import pytest
-import tensorflow as tf
 import training_comparison
 from coders import ExperimentError
 from PIL import Image
@@ -93,15 +92,14 @@ def test_comparison_differs_in_what_the_name_says():
     assert (base.learning_rate, base.flat, base.ema) == (1.2e-3, 0.2, 0.999)
 
 
-def test_comparison_trains_what_is_missing(tmp_path, monkeypatch, capfd):
+def test_comparison_trains_what_is_missing(tmp_path, monkeypatch, eagerly):
     rng = np.random.default_rng(0)
     for i in range(19):
         pixels = rng.integers(0, 256, (9, 9, 3), np.uint8).repeat(8, 0).repeat(8, 1)
         Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
-    small = {"num_filters": 8, "entropy_widths": "8,8", "patch": 64, "batch": 2}
-    monkeypatch.setattr(
-        training_comparison, "BASE", {**training_comparison.BASE, **small, "validation_size": 64}
-    )
+    small = dict(families="gaussian", components=1, stages=1, num_filters=8, entropy_widths="8,8")
+    small.update(patch=64, batch=2, validation_size=64)
+    monkeypatch.setattr(training_comparison, "BASE", {**training_comparison.BASE, **small})
     variants = {"base": {}, "twice": {"steps": 2, "batch": 1}}
     monkeypatch.setattr(training_comparison, "VARIANTS", variants)
     common = {
@@ -111,15 +109,10 @@ def test_comparison_trains_what_is_missing(tmp_path, monkeypatch, capfd):
         "precision": "float32",
     }
     output = str(tmp_path / "rows.csv")
-    tf.config.run_functions_eagerly(True)
-    try:
-        assert training_comparison.run(common, output) == 2
-        assert training_comparison.run(common, output) == 0
-        folder = str(tmp_path / "again")
-        again = training_comparison.settings_of("twice", common, folder)
-        result = training.train(again)
-    finally:
-        tf.config.run_functions_eagerly(False)
+    assert training_comparison.run(common, output) == 2
+    assert training_comparison.run(common, output) == 0
+    folder = str(tmp_path / "again")
+    result = training.train(training_comparison.settings_of("twice", common, folder))
     base, twice = training_comparison.read_rows(output)
     assert (base["steps"], twice["steps"]) == (2, 4)
     assert base["pixels"] == twice["pixels"] == 4 * 64**2

@@ -351,7 +351,7 @@ def _export_model(learner, path, facts, pictures=()):
                 learner.model, (data.decode(p) for p in training.spread(seen))
             )
             some = data.centres(held_out, settings.validation_size)
-            result = learner.evaluate(some) if len(some) else None
+            result = learner.judge.evaluate(some) if len(some) else None
         model_file.export_model(learner.model, path, {**info, "validation": result}, empty_rows)
 
 
