@@ -413,6 +413,12 @@ def test_runner_refuses_in_one_line(exported, tmp_path):
             runner.Run(options(where, tmp_path / "out", *more))
 
     refuses("--steps=25: the exported schedule has 24 steps", "--steps=25")
+    refuses(
+        "measures 5 calls .* of --steps_per_call=4 only 5 are",
+        "--steps_per_call=4",
+        "--fit_seconds=9",
+    )
+    runner.Run(options(exported, tmp_path / "out", "--steps_per_call=3", "--fit_seconds=9"))
     refuses("manifest.json: is missing; name the folder", step=str(tmp_path))
     np.save(tmp_path / "small.npy", np.zeros((3, 40, 90, 3), np.uint8))
     refuses(

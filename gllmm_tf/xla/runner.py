@@ -453,6 +453,13 @@ class Run:
                 f"--steps={self.steps}: the exported schedule has {len(self.schedule)} steps; "
                 "export again with more"
             )
+        calls = -(-self.steps // options.steps_per_call) - self.step // options.steps_per_call
+        if options.fit_seconds and not self.fitted and 0 < calls <= FIT_CALLS:
+            raise RunError(
+                f"--fit_seconds measures {FIT_CALLS} calls before it chooses a length, and of "
+                f"--steps_per_call={options.steps_per_call} only {calls} are left; lower that, or "
+                "leave --fit_seconds out"
+            )
         self._stop = None
 
     def _stretch(self, steps):
