@@ -180,14 +180,14 @@ class Muon(tf.keras.optimizers.Optimizer):
         return tf.cast(self.learning_rate, tf.float32) * self.adam_ratio * correction
 
     def _adam_step(self, gradient, variable, rate, first, second):
-        """One operation in place of a dozen: most variables of a network are Adam's."""
+        """One operation, not one per sum and product: most variables of a network are Adam's."""
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=first.handle,
             v=second.handle,
             beta1_power=0.0,  # both corrections are in the rate
             beta2_power=0.0,
-            lr=rate,
+            lr=tf.cast(rate, variable.dtype),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,

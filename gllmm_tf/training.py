@@ -460,21 +460,6 @@ class Learner:
             product_dtype=settings.precision,
         )
 
-    def _losses(self, crops, quality, seed):
-        x = tf.cast(crops, tf.float32) / 255.0
-        lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
-        out = self.model(
-            x,
-            quality if self.config.lambdas else None,
-            seed,
-            training=True,
-            part=self.devices.replica(),
-            rate_gradient=self._rate_gradient(),
-        )
-        return losses.rate_distortion(
-            x, out.x_hat, out.y_bits, out.z_bits, lambdas, self.settings.metric
-        )
-
     def _rate_gradient(self):
         """The part of the rate's gradient that reaches g_a in this step; None for all.
 
@@ -496,7 +481,17 @@ class Learner:
         """
         devices = self.devices
         with tf.GradientTape() as tape:
-            terms = self._losses(crops, quality, seed)
+            terms = _losses(
+                self.model,
+                crops,
+                quality,
+                self.settings.lambda_list,
+                self.settings.metric,
+                training=True,
+                seed=seed,
+                part=devices.replica(),
+                rate_gradient=self._rate_gradient(),
+            )
             lambdas = losses.lambda_of_quality(self.settings.lambda_list, quality)
             loss = tf.reduce_mean(terms.loss * losses.balance(lambdas, self.settings.lambda_list))
         gradients = tape.gradient(loss, self.variables)
@@ -536,6 +531,15 @@ class Learner:
         return self.average.applied() if self.average else contextlib.nullcontext()
 
 
+def _losses(model, crops, quality, lambdas, metric, training, **options):
+    """Returns the `losses.Losses` of a batch; `options` are the model's, when training."""
+    x = tf.cast(crops, tf.float32) / 255.0
+    out = model(x, quality if len(lambdas) > 1 else None, training=training, **options)
+    x_hat = out.x_hat if training else tf.clip_by_value(out.x_hat, 0.0, 1.0)
+    lambdas = losses.lambda_of_quality(lambdas, quality)
+    return losses.rate_distortion(x, x_hat, out.y_bits, out.z_bits, lambdas, metric)
+
+
 class Judge:
     """Rate and distortion of a model with rounded latents, at each of its integer qualities.
 
@@ -550,11 +554,7 @@ class Judge:
         self._losses_of = tf.function(self._losses, reduce_retracing=True, autograph=False)
 
     def _losses(self, crops, quality):
-        x = tf.cast(crops, tf.float32) / 255.0
-        lambdas = losses.lambda_of_quality(self.lambdas, quality)
-        out = self.model(x, quality if len(self.lambdas) > 1 else None, training=False)
-        x_hat = tf.clip_by_value(out.x_hat, 0.0, 1.0)
-        return losses.rate_distortion(x, x_hat, out.y_bits, out.z_bits, lambdas, self.metric)
+        return _losses(self.model, crops, quality, self.lambdas, self.metric, training=False)
 
     def evaluate(self, crops):
         """Judges the model at each integer quality, with rounded latents.

@@ -222,7 +222,7 @@ def test_golden_outputs(case, tmp_path):
 
 @pytest.mark.parametrize("system, n", [(config.cheng2020, 128), (config.gllmm, 192)])
 def test_published_sizes(system, n, tmp_path, sample_pixels):
-    """The checkpoints that were released have N = 128 to 256: drawn weights survive the way here."""
+    """Released checkpoints have N = 128 to 256; drawn weights of such sizes survive the way here."""
     original = build(system(n))
     manifest = [
         {"name": name, "shape": entry.variable.shape, "kind": KINDS[name.rpartition("/")[2]]}
