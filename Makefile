@@ -11,7 +11,7 @@ RUN = $(VENV)/bin/python
 .PHONY: demo test format clean
 
 demo: $(VENV)/.demo
-	$(RUN) experiments/demo.py
+	$(RUN) -m experiments.demo
 
 test: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .

@@ -9,7 +9,7 @@
 `python compress.py COMMAND --help` lists the options.
 """
 
-from gllmm_tf import cli
+from gllmm_tf.cli import main as cli
 
 if __name__ == "__main__":
     cli.run()

@@ -16,7 +16,7 @@ setup(
     long_description=README,
     long_description_content_type="text/markdown",
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
-    package_data={"gllmm_tf": ["models/*.npz", "coding/*.npz", "serve/page.html"]},
+    package_data={"gllmm_tf": ["py.typed", "zoo/weights/*.npz", "coding/*.npz", "serve/page.html"]},
     python_requires=">=3.9,<3.12",  # tensorflow-compression 2.14 has wheels for 3.9 to 3.11
     install_requires=[
         "tensorflow>=2.14.1,<2.15",  # the networks; tensorflow-compression 2.14 needs exactly this
@@ -33,11 +33,11 @@ setup(
             "matplotlib>=3.5",  # plots
         ],
         "codecs": [
-            "imagecodecs>=2023.1.23",  # JPEG XL in experiments/rate_distortion.py
+            "imagecodecs>=2023.1.23",  # JPEG XL in experiments/rate_distortion/rate_distortion.py
             "pillow-heif>=0.13",  # HEIF there; imagecodecs' wheels come without it
         ],
         "originals": [
-            "range-coder>=1.1",  # the coder of the released code, for experiments/entropy_speed.py
+            "range-coder>=1.1",  # the coder of the released code, for experiments/speed/entropy_speed.py
         ],
         "onnx": [
             "onnx>=1.15,<1.19",  # writes ONNX files; 1.19 needs a newer ml_dtypes than TensorFlow 2.14
@@ -59,5 +59,5 @@ setup(
             "ruff>=0.5,<1",  # formatter and linter of the whole tree
         ],
     },
-    entry_points={"console_scripts": ["gllmm = gllmm_tf.cli:run"]},
+    entry_points={"console_scripts": ["gllmm = gllmm_tf.cli.main:run"]},
 )

@@ -1,7 +1,7 @@
 """Trains a model, or continues an interrupted training.
 
     python train.py --train_glob='photos/**/*.jpg' --run_dir=runs/first --num_filters=48
-    python train.py --config=experiments/train_gllmm_n48.py --train_glob=.. --run_dir=..
+    python train.py --config=experiments/configs/gllmm_n48.py --train_glob=.. --run_dir=..
 
 The folder of the run holds config.json, metrics.jsonl (one line of means per --log_every steps),
 tensorboard/, checkpoints/ and model.npz, which compress.py takes as --model. Kill it at any moment:
@@ -16,7 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags  # noqa: E402
 
-from gllmm_tf import errors, training  # noqa: E402
+from gllmm_tf import errors  # noqa: E402
+from gllmm_tf.training import run as training  # noqa: E402
 
 DEFINE = {
     str: flags.DEFINE_string,

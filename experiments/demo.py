@@ -1,6 +1,6 @@
 """The first thing to see: a photograph becomes a small file and comes back.
 
-    make demo        (or: python experiments/demo.py [PICTURE])
+    make demo        (or: python -m experiments.demo [PICTURE])
 
 compresses a sample photograph with the shipped default model, decompresses the file in a second
 process through the console command, does so again with refined latents, prints what it cost and what
@@ -29,10 +29,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up messages of Te
 
 import numpy as np
 from absl import app, flags
-from coders import Coder, ExperimentError, jpeg_coder
 from PIL import Image, ImageDraw, ImageFont
-from rate_distortion import read_image
 
+from experiments.common.coders import Coder, ExperimentError, jpeg_coder
+from experiments.rate_distortion.rate_distortion import read_image
 from gllmm_tf import metrics
 
 SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "assets/friends.png")

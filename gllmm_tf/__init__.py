@@ -11,9 +11,9 @@ Importing the package is cheap; TensorFlow is loaded with the first use of what 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Codec": "gllmm_tf.codec",
-    "models": "gllmm_tf.zoo",
-    "CompressionModel": "gllmm_tf.model",
+    "Codec": "gllmm_tf.codec.codec",
+    "models": "gllmm_tf.zoo.registry",
+    "CompressionModel": "gllmm_tf.model.compression",
     "ModelConfig": "gllmm_tf.config",
 }
 

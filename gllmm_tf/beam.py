@@ -34,9 +34,9 @@ import tempfile
 
 from absl.flags import argparse_flags
 
-from gllmm_tf import image_io, zoo
-from gllmm_tf.coding import container
 from gllmm_tf.errors import GllmmError
+from gllmm_tf.files import container, images
+from gllmm_tf.zoo import registry
 
 PROGRAM = "gllmm_tf.beam"
 if importlib.util.find_spec("apache_beam") is None:
@@ -157,7 +157,7 @@ class CompressFile(beam.DoFn):
         try:
             return self._compress(path, name, record)
         except (GllmmError, OSError, MemoryError) as error:
-            line = image_io.reason(error)
+            line = images.reason(error)
         except Exception as error:
             if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's MemoryError.
                 raise
@@ -179,7 +179,7 @@ class CompressFile(beam.DoFn):
             if finished:
                 return {**finished, "status": "skipped"}
             try:
-                picture = image_io.read_image(local, settings.max_pixels)
+                picture = images.read_image(local, settings.max_pixels)
             except GllmmError as error:
                 raise type(error)(str(error).replace(local, path)) from None
         data = codec.encode(
@@ -216,7 +216,7 @@ def _write_manifest(lines, output_dir: str) -> None:
 
 def _load(model: str | None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from gllmm_tf.codec import Codec
+    from gllmm_tf.codec.codec import Codec
 
     return Codec.load(model)
 
@@ -281,7 +281,7 @@ def _local(path: str) -> str:
 
 def _checked(settings: Settings) -> Settings:
     """Settings with absolute paths and the default quality; what is wrong is said before work starts."""
-    stored = zoo.read_model(settings.model)
+    stored = registry.read_model(settings.model)
     highest = stored.config.num_qualities
     quality = settings.quality
     if highest is None and quality is not None:
@@ -295,12 +295,12 @@ def _checked(settings: Settings) -> Settings:
         settings,
         input=_local(settings.input),
         output_dir=_local(settings.output_dir),
-        model=_local(model) if model and model not in zoo.names() else model,
+        model=_local(model) if model and model not in registry.names() else model,
     )
     try:
         (found,) = FileSystems.match([settings.input], [1])
     except (OSError, ValueError) as error:
-        raise PipelineError(f"{settings.input}: {image_io.reason(error)}") from None
+        raise PipelineError(f"{settings.input}: {images.reason(error)}") from None
     if not found.metadata_list:
         raise PipelineError(f"{settings.input}: no file matches; quote the pattern")
     return settings

@@ -20,8 +20,8 @@ def tiny_model_path(tmp_path_factory):
     import tensorflow as tf
 
     from gllmm_tf.config import ModelConfig
-    from gllmm_tf.model import build
-    from gllmm_tf.model_file import export_model
+    from gllmm_tf.model.compression import build
+    from gllmm_tf.zoo.model_file import export_model
 
     tf.keras.utils.set_random_seed(1)
     lambdas = tuple(0.001 * 1.8**i for i in range(8))
@@ -51,6 +51,6 @@ def sample_pixels():
 @pytest.fixture
 def eagerly(monkeypatch):
     """Training steps are not compiled, which takes longer than a few tiny steps."""
-    from gllmm_tf import distribution
+    from gllmm_tf.training import distribution
 
     monkeypatch.setattr(distribution.Devices, "compile", lambda self, step, *options: step)

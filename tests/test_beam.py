@@ -13,7 +13,7 @@ from PIL import Image
 pytest.importorskip("apache_beam")
 
 from gllmm_tf import beam as pipeline  # noqa: E402
-from gllmm_tf.codec import Codec  # noqa: E402
+from gllmm_tf.codec.codec import Codec  # noqa: E402
 from gllmm_tf.errors import ModelError  # noqa: E402
 
 QUALITY = 3.0

@@ -1,6 +1,6 @@
 """The integer tables of the exact path, loaded from the package and never computed at run time.
 
-`tables_v1.npz` is part of format version 1; `experiments/make_tables.py` says how it was made.
+`tables_v1.npz` is part of format version 1; `experiments/tools/make_tables.py` says how it was made.
 """
 
 import functools

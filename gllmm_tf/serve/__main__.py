@@ -15,8 +15,8 @@ import warnings
 from absl.flags import argparse_flags
 from PIL import Image
 
-from gllmm_tf import zoo
 from gllmm_tf.errors import GllmmError
+from gllmm_tf.zoo import registry
 
 PROGRAM = "gllmm_tf.serve"
 NEEDED = ("starlette", "uvicorn", "prometheus_client")
@@ -66,11 +66,13 @@ def main(argv):
 
     args = parse(argv, Limits())
     try:
-        stored = zoo.read_model(args.model)  # What is wrong with it should not wait for TensorFlow.
+        stored = registry.read_model(
+            args.model
+        )  # What is wrong with it should not wait for TensorFlow.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import uvicorn
 
-        from gllmm_tf.codec import Codec
+        from gllmm_tf.codec.codec import Codec
         from gllmm_tf.serve.app import create_app
 
         Image.MAX_IMAGE_PIXELS = None  # Our own limit, --max_pixels, is checked before decoding.

@@ -38,12 +38,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 import gllmm_tf
-from gllmm_tf import codec as codec_module
-from gllmm_tf import image_io, zoo
-from gllmm_tf.coding import container
+from gllmm_tf.codec import codec as codec_module
 from gllmm_tf.errors import GllmmError
+from gllmm_tf.files import container, images
 from gllmm_tf.serve.limits import Limits
 from gllmm_tf.serve.middleware import EarlyAnswers, Metrics, MetricsMiddleware
+from gllmm_tf.zoo import registry
 
 CLIENT_GONE = 499  # What servers log where nobody is left to answer; it is never sent.
 PAGE = pathlib.Path(__file__).with_name("page.html")
@@ -56,7 +56,7 @@ PAGE_HEADERS = {
 }
 NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 WARM_UP = 64  # Pixels a side.
-_FORMATS = sorted({image_io.format_of(f"_{suffix}") for suffix in image_io.PICTURE_EXTENSIONS})
+_FORMATS = sorted({images.format_of(f"_{suffix}") for suffix in images.PICTURE_EXTENSIONS})
 _ANY_SIZE = 1 << 60
 
 
@@ -120,7 +120,7 @@ class _Service:
             {
                 "status": "ok",
                 "version": gllmm_tf.__version__,
-                "model": zoo.name_of(codec.identity) or codec.info.get("name"),
+                "model": registry.name_of(codec.identity) or codec.info.get("name"),
                 "identity": codec.identity.hex(),
                 "qualities": qualities,
                 "default_quality": qualities and min(codec_module.DEFAULT_QUALITY, qualities),
@@ -221,7 +221,7 @@ class _Service:
         size = _declared_size(path)
         if size:
             self._check_pixels(*size)
-        picture = image_io.read_image(path, self._limits.pixels)
+        picture = images.read_image(path, self._limits.pixels)
         encoded = self._codec.encode(picture.pixels, quality, picture.metadata)
         headers = {"Server-Timing": _timing(encoded.seconds), **NO_SNIFF}
         if picture.note:
@@ -234,7 +234,7 @@ class _Service:
         self._check_pixels(header.width, header.height)
         decoded = self._codec.decode(data, max_pixels=self._limits.pixels)
         png = f"{path}.png"
-        image_io.write_image(png, decoded.image, decoded.metadata)
+        images.write_image(png, decoded.image, decoded.metadata)
         headers = {"Server-Timing": _timing(decoded.seconds), **NO_SNIFF}
         return Response(pathlib.Path(png).read_bytes(), media_type="image/png", headers=headers)
 

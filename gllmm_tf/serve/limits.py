@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from gllmm_tf.coding import container
+from gllmm_tf.files import container
 
 
 @dataclasses.dataclass(frozen=True)

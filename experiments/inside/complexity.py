@@ -1,0 +1,235 @@
+"""How large are the networks, how much do they compute, how long do they take?
+
+    python -m experiments.inside.complexity                              # counts
+    python -m experiments.inside.complexity --image=assets/friends.png   # and seconds, best when idle
+
+Parameters and multiply-accumulates (MAC) are counted, network by network, from the convolutions that
+the layers make: no figure depends on a machine. Counted are the published configurations, GLLMM and
+Cheng et al. at N = 128, 192 and 256, and every model that ships.
+
+    g_a, g_s   analysis and synthesis, at 1/1 to 1/16 of the resolution
+    h_a, h_s   hyper analysis and synthesis
+    entropy    context and entropy parameters, once per latent position. Of the 5 x 5 causal kernel
+               the 12 taps that are used are counted, not the 13 that are masked
+    encoder    g_a + h_a + h_s + entropy;   decoder   h_s + entropy + g_s
+
+The arithmetic of the distributions themselves (exponentials, CDFs), GDN's square roots and the range
+coder are no MACs and are left out; GDN's matrix is in. MACs are per pixel of a padded picture.
+
+Seconds are those of the stages of `gllmm_tf.Codec` for the models that ship, at their default quality:
+the median of `--repeats` warm calls. They depend on the machine and on what else it does.
+
+Writes CSVs and tables to experiments/results, and the tables into docs/figures.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import statistics
+from collections.abc import Sequence
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+from absl import app, flags
+from tqdm import tqdm
+
+import gllmm_tf
+from experiments.common import doc_tables
+from experiments.common.coders import ExperimentError
+from experiments.rate_distortion.rate_distortion import read_image
+from gllmm_tf import config as config_lib
+from gllmm_tf.errors import GllmmError
+from gllmm_tf.model import compression as model_lib
+from gllmm_tf.zoo import registry
+
+PARTS = ("g_a", "g_s", "h_a", "h_s", "entropy")
+ENCODER = ("g_a", "h_a", "h_s", "entropy")
+DECODER = ("h_s", "entropy", "g_s")
+SIDE = 256  # pixels of the square picture that is counted; any multiple of 64 gives the same
+
+
+@dataclasses.dataclass(frozen=True)
+class Complexity:
+    """Counts of one model: {part: parameters}, {part: MAC per pixel}."""
+
+    parameters: dict
+    macs: dict
+
+    @property
+    def encoder(self) -> float:
+        """MAC per pixel of the encoder."""
+        return sum(self.macs[part] for part in ENCODER)
+
+    @property
+    def decoder(self) -> float:
+        """MAC per pixel of the decoder."""
+        return sum(self.macs[part] for part in DECODER)
+
+
+def count_macs(function, *shapes: Sequence[int]) -> int:
+    """Returns the multiply-accumulates of the convolutions that a function makes.
+
+    Args:
+        function: of float32 tensors, of layers that are built.
+        shapes: of its arguments, without unknown sizes.
+
+    Raises:
+        ValueError: the function makes a matrix product that is no 2-D convolution.
+    """
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+    graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
+    total = 0
+    for op in graph.get_operations():
+        if op.type == "Conv2D":
+            batch, height, width, _ = op.outputs[0].shape
+        elif op.type == "Conv2DBackpropInput":  # a transposed convolution: taps per input sample
+            batch, height, width, _ = op.inputs[2].shape
+        elif "Conv" in op.type or "MatMul" in op.type or "Call" in op.type or op.type == "Einsum":
+            raise ValueError(f"operation {op.type} is not counted")
+        else:
+            continue
+        total += batch * height * width * op.inputs[1].shape.num_elements()  # kernel
+    return total
+
+
+def complexity_of(config: config_lib.ModelConfig) -> Complexity:
+    """Returns the counts of a configuration."""
+    model = model_lib.build(config)
+    n, entropy = config.num_filters, model.entropy_parameters
+    x = (1, SIDE, SIDE, 3)
+    y = (1, SIDE // config_lib.LATENT_STRIDE, SIDE // config_lib.LATENT_STRIDE, n)
+    z = (1, SIDE // config_lib.IMAGE_MULTIPLE, SIDE // config_lib.IMAGE_MULTIPLE, n)
+    parts = {
+        "g_a": (model.g_a, x),
+        "g_s": (model.g_s, y),
+        "h_a": (model.h_a, y),
+        "h_s": (model.h_s, z),
+        "entropy": (entropy, y, (*y[:3], 2 * n)),
+    }
+    kernel = entropy.context.kernel.shape  # [5, 5, N, 2 N]
+    masked = (kernel[0] * kernel[1] - kernel[0] * kernel[1] // 2) * kernel[2] * kernel[3]
+    parameters, macs = {}, {}
+    for part, (layer, *shapes) in parts.items():
+        parameters[part] = sum(v.shape.num_elements() for v in layer.trainable_weights)
+        macs[part] = count_macs(layer, *shapes)
+    parameters["entropy"] -= masked
+    macs["entropy"] -= masked * y[1] * y[2]
+    return Complexity(parameters, {part: count / SIDE**2 for part, count in macs.items()})
+
+
+def configurations() -> dict[str, config_lib.ModelConfig]:
+    """Returns name -> configuration of what is compared."""
+    table = {}
+    for name, make in (("GLLMM", config_lib.gllmm), ("Cheng et al.", config_lib.cheng2020)):
+        table.update({f"{name}, N = {n}": make(n) for n in (128, 192, 256)})
+    table.update(
+        {f"`{name}`": registry.read_model(name).config for name in registry.shipped_names()}
+    )
+    return table
+
+
+def format_counts(counts: dict[str, Complexity]) -> str:
+    """Returns the counts as Markdown."""
+    lines = [
+        "| | parameters | in `entropy` | kMAC per pixel: encoder | decoder | "
+        + " | ".join(f"`{part}`" for part in PARTS)
+        + " |",
+        "|---|" + "---:|" * (4 + len(PARTS)),
+    ]
+    for name, c in counts.items():
+        cells = [
+            f"{sum(c.parameters.values()) / 1e6:.1f} M",
+            f"{c.parameters['entropy'] / 1e6:.1f} M",
+        ]
+        cells += [f"{value / 1e3:.1f}" for value in (c.encoder, c.decoder)]
+        cells += [f"{c.macs[part] / 1e3:.1f}" for part in PARTS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_counts(counts: dict[str, Complexity], path: str) -> None:
+    """Writes a row per model and part."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["model", "part", "parameters", "mac_per_pixel"])
+        for name, c in counts.items():
+            for part in PARTS:
+                writer.writerow([name, part, c.parameters[part], f"{c.macs[part]:.3f}"])
+
+
+def stage_seconds(codec, image, repeats: int) -> dict[str, float]:
+    """Returns {stage: median seconds} of warm calls of the codec at its default quality."""
+    runs = []
+    for _ in range(repeats + 1):
+        encoded = codec.encode(image)
+        decoded = codec.decode(encoded.data)
+        times = {f"encoding: {stage}": s for stage, s in encoded.seconds.items()}
+        times.update({f"decoding: {stage}": s for stage, s in decoded.seconds.items()})
+        runs.append(times)
+    return {stage: statistics.median(run[stage] for run in runs[1:]) for stage in runs[0]}
+
+
+def format_seconds(seconds: dict[str, dict], size: tuple[int, int], repeats: int) -> str:
+    """Returns the seconds per stage as Markdown, stages below 5 ms left out."""
+    stages = dict.fromkeys(stage for times in seconds.values() for stage in times)
+    stages = [s for s in stages if max(times.get(s, 0) for times in seconds.values()) >= 0.005]
+    lines = [
+        f"Seconds for {size[1]} x {size[0]} pixels, median of {repeats} warm calls, "
+        f"{os.cpu_count()} CPU cores.",
+        "",
+        "| | " + " | ".join(stages) + " |",
+        "|---|" + "---:|" * len(stages),
+    ]
+    for name, times in seconds.items():
+        lines.append(f"| `{name}` | " + " | ".join(f"{times[s]:.2f}" for s in stages) + " |")
+    return "\n".join(lines)
+
+
+def define_flags() -> None:
+    """Defines the flags of the command; not at import, where other commands' would meet them."""
+    flags.DEFINE_string("image", None, "Picture for the seconds; without it only counts.")
+    flags.DEFINE_integer("repeats", 5, "Warm calls per model.", lower_bound=1)
+    flags.DEFINE_string(
+        "output", "experiments/results/complexity", "Beginning of the files' paths."
+    )
+    flags.DEFINE_string(
+        "page", os.path.join(doc_tables.DOCS, "figures.md"), "Page with the tables, or nothing."
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument {argv[1]}; a picture goes to --image.")
+    f = flags.FLAGS
+    try:
+        table = configurations()
+        counts = {name: complexity_of(table[name]) for name in tqdm(table, unit="model")}
+        texts = {"complexity": format_counts(counts)}
+        write_counts(counts, f"{f.output}.csv")
+        if f.image:
+            image = read_image(f.image)
+            seconds = {
+                name: stage_seconds(gllmm_tf.Codec.load(name), image, f.repeats)
+                for name in registry.shipped_names()
+            }
+            texts["seconds"] = format_seconds(seconds, image.shape[:2], f.repeats)
+        for name, text in texts.items():
+            print(text + "\n")
+            path = f"{f.output}{'' if name == 'complexity' else '_' + name}.md"
+            with open(path, "w") as file:
+                file.write(text + "\n")
+            if f.page:
+                doc_tables.insert(f.page, name, text)
+    except OSError as error:
+        raise SystemExit(f"{error.filename}: {error.strerror}.") from None
+    except (ExperimentError, GllmmError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,60 @@
+"""Gives the unused channels of a trained model a new start (growth.revive), and writes a model file.
+
+    python -m experiments.tools.revive --model=gllmm-n144 --train_glob='photos/**/*.jpg' --output=start.npz
+    python train.py --init_from=start.npz --rate_ramp=1500 ...
+
+Nothing is trained here: the file is a start. train.py reads in it which channels were revived, and
+holds the gradient of their rate back for `--rate_ramp` steps.
+"""
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from gllmm_tf.errors import GllmmError, ModelError
+from gllmm_tf.model.compression import build
+from gllmm_tf.training import data, growth
+from gllmm_tf.zoo import model_file
+from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
+
+PATCH = 128
+
+
+def define_flags():
+    flags.DEFINE_string("model", DEFAULT_MODEL, "Name, file or run of a variable-rate model.")
+    flags.DEFINE_string("train_glob", None, "Training photographs, as for train.py.", required=True)
+    flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded photographs.")
+    flags.DEFINE_integer("crops", 512, f"Crops, {PATCH} pixels wide, on which the start is fitted.")
+    flags.DEFINE_integer("validation_images", 16, "Photographs held out, as for train.py.")
+    flags.DEFINE_integer("seed", 0, "Decides the crops and initial weights.")
+    flags.DEFINE_string("output", None, "The model file to write.", required=True)
+
+
+def revive(f):
+    """Writes the file; returns what was done, in one line."""
+    tf.keras.utils.set_random_seed(f.seed)
+    stored = read_model(f.model)
+    start, fresh = model_file.restore_model(stored), build(stored.config)
+    photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images)
+    pictures = data.Pictures.open(photographs, f.cache_dir)
+    source = data.Crops(pictures, PATCH, f.seed, stored.config.num_qualities)
+    crops = np.concatenate([c.numpy() for c, _ in source.dataset(0, 1, f.crops)])
+    revived = np.flatnonzero(growth.revive(start, crops, fresh)).tolist()
+    if not revived:
+        raise ModelError(f"{f.model}: all its channels are in use, there are none to revive")
+    model_file.export_model(start, f.output, {**stored.info, "revived": revived})
+    return f"{f.output}: {len(revived)} of {stored.config.num_filters} channels revived"
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument {argv[1]}.")
+    try:
+        print(revive(flags.FLAGS))
+    except GllmmError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

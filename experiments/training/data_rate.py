@@ -1,0 +1,113 @@
+"""Does the input pipeline hold training up? Step time with real data against synthetic data.
+
+    python -m experiments.training.data_rate --train_glob='photos/**/*.jpg' --cache_dir=runs/cache
+
+takes the training step of N = --num_filters with crops that are drawn, cut and flipped as in training,
+and with one batch that lies ready in memory, in turns of --block steps, and prints the medians over
+the blocks' times per step and their ratio. The limit is 1.05 (exit status 1 above it). Decoding the
+pictures into the cache comes before, as in training. With the defaults it takes about two minutes on
+two cores, beside one decoding of all pictures.
+
+`crops alone` is what the pipeline can deliver when nothing else runs, in batches per second.
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+import tensorflow as tf  # noqa: E402
+from absl import app, flags  # noqa: E402
+
+import train  # noqa: E402
+from gllmm_tf import errors  # noqa: E402
+from gllmm_tf.training import data  # noqa: E402
+from gllmm_tf.training import run as training
+
+LIMIT = 1.05
+
+BLOCKS = flags.DEFINE_integer("blocks", 8, "Blocks of steps with each kind of data.", 1)
+BLOCK = flags.DEFINE_integer("block", 20, "Steps per block.", 1)
+OUTPUT = flags.DEFINE_string("output", "", "JSON file for the figures; empty: none.")
+flags.FLAGS.set_default("num_filters", 48)
+flags.FLAGS.set_default("run_dir", "runs/data_rate")
+
+
+def seconds_of(learner, batches, first, count):
+    """Takes `count` steps from step number `first`; returns seconds per step."""
+    start = time.perf_counter()
+    for step in range(first, first + count):
+        learner.take_step(*next(batches), step)
+    return (time.perf_counter() - start) / count
+
+
+def synthetic(settings):
+    """Yields one batch again and again."""
+    shape = (settings.batch, settings.patch, settings.patch, 3)
+    crops = tf.cast(tf.random.stateless_uniform(shape, (1, 2), 0, 256, tf.int32), tf.uint8)
+    quality = tf.linspace(1.0, float(len(settings.lambda_list)), settings.batch)
+    while True:
+        yield crops, quality
+
+
+def measure(settings, blocks, block):
+    """Returns the figures as a dict."""
+    cache = settings.cache_dir or os.path.join(settings.run_dir, "cache")
+    pictures = data.Pictures.open(data.find_pictures(settings.train_glob), cache)
+    qualities = len(settings.lambda_list)
+    crops = data.Crops(
+        pictures, settings.patch, settings.seed, qualities if qualities > 1 else None
+    )
+    learner = training.Learner(settings)
+    steps = (blocks + 1) * block
+    kinds = {
+        "real": iter(crops.dataset(0, steps, settings.batch)),
+        "synthetic": synthetic(settings),
+    }
+    times = {name: [] for name in kinds}
+    for number in range(blocks + 1):
+        for name, batches in kinds.items():
+            seconds = seconds_of(learner, batches, number * block, block)
+            if number:  # the first block traces
+                times[name].append(seconds)
+    start = time.perf_counter()
+    for step in range(steps, steps + 20):
+        crops.batch(step, settings.batch)
+    medians = {f"{name}_seconds_per_step": statistics.median(t) for name, t in times.items()}
+    return {
+        **medians,
+        "ratio": medians["real_seconds_per_step"] / medians["synthetic_seconds_per_step"],
+        "crops_alone_batches_per_second": 20 / (time.perf_counter() - start),
+        "blocks": blocks,
+        "steps_per_block": block,
+        "pictures": len(crops),
+        "settings": {
+            name: value
+            for name, value in dataclasses.asdict(settings).items()
+            if name in ("num_filters", "patch", "batch", "precision", "optimizer", "lambdas")
+        },
+    }
+
+
+def main(argv):
+    if len(argv) > 1:
+        sys.exit(f"data_rate.py: unexpected argument {argv[1]!r}; see --help")
+    try:
+        figures = measure(train.settings(), BLOCKS.value, BLOCK.value)
+        if OUTPUT.value:
+            training.write_json(OUTPUT.value, figures)
+    except errors.GllmmError as error:
+        sys.exit(f"data_rate.py: {error}")
+    print(json.dumps(figures, indent=2))
+    verdict = "good" if figures["ratio"] <= LIMIT else "too slow"
+    print(f"real against synthetic data: {figures['ratio']:.3f}, at most {LIMIT}: {verdict}")
+    sys.exit(figures["ratio"] > LIMIT)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=train.parse)

@@ -1,0 +1,1 @@
+"""Models for programs without gllmm_tf: SavedModel and ONNX."""

@@ -1,0 +1,1 @@
+"""The trainable network: transforms, mixture, context, prior, gains."""

@@ -1,0 +1,223 @@
+"""Training crops: a pure function of (seed, step, index), cut from decoded pictures.
+
+    globs -> paths -> one file of decoded pixels (built once) -> random crops, flipped -> batches
+
+Decoding a JPEG takes longer than everything else that is done to a crop, so the pictures are
+decoded once into one flat uint8 file, which is mapped into memory: the page cache of the system
+keeps what fits. Crop i of step s depends on (seed, s, i) alone, neither on the batch size nor on
+what was drawn before; an interrupted run therefore resumes with exactly the crops it would have
+seen.
+"""
+
+import concurrent.futures
+import glob
+import hashlib
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tqdm import tqdm
+
+from gllmm_tf import errors
+from gllmm_tf.training import crops
+
+CACHE_VERSION = 1
+
+
+def find_pictures(globs):
+    """Returns the sorted paths of the files that match the globs; `**` is recursive.
+
+    Args:
+        globs: a list of them, or one string with commas in between.
+
+    Raises:
+        errors.ImageError: nothing matches.
+    """
+    patterns = globs.split(",") if isinstance(globs, str) else list(globs)
+    paths = {p for pattern in patterns for p in glob.glob(pattern.strip(), recursive=True)}
+    paths = sorted(p for p in paths if os.path.isfile(p))
+    if not paths:
+        raise errors.ImageError(f"{','.join(patterns)}: no picture matches; check --train_glob")
+    return paths
+
+
+def split(paths, num_validation):
+    """Splits paths into (training, validation), both sorted as they were.
+
+    Held out are the first num_validation of a fixed permutation: the same pictures in each part of a
+    training, and for runs that are compared, whatever their seeds.
+
+    Raises:
+        errors.ImageError: nothing would be left to train on.
+    """
+    if num_validation >= len(paths):
+        raise errors.ImageError(
+            f"{len(paths)} pictures, {num_validation} of them held out: none is left to train on; "
+            "lower --validation_images or give more pictures"
+        )
+    order = np.random.default_rng((0, len(paths))).permutation(len(paths))
+    held_out = set(order[:num_validation].tolist())
+    training = [p for i, p in enumerate(paths) if i not in held_out]
+    return training, [p for i, p in enumerate(paths) if i in held_out]
+
+
+class Pictures:
+    """Decoded pictures in one memory-mapped file.
+
+    Attributes:
+        paths: of the pictures, as given.
+        shapes: [(height, width)] of each.
+    """
+
+    def __init__(self, paths, shapes, pixels):
+        self.paths = list(paths)
+        self.shapes = [tuple(shape) for shape in shapes]
+        self._pixels = pixels
+        sizes = [height * width * 3 for height, width in self.shapes]
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        """Returns picture `index`, uint8 [height, width, 3], without copying it."""
+        flat = self._pixels[self._offsets[index] : self._offsets[index + 1]]
+        return flat.reshape(*self.shapes[index], 3)
+
+    @classmethod
+    def open(cls, paths, cache_dir):
+        """Maps the decoded pictures of `paths`; decodes them into `cache_dir` if need be.
+
+        The cache is named by paths, sizes and times of change of the files, so that it follows
+        their changes.
+
+        Raises:
+            errors.ImageError: a picture that cannot be read.
+            errors.GllmmError: a cache that cannot be written, or too little room for it.
+        """
+        facts = [CACHE_VERSION]
+        for path in paths:
+            stat = os.stat(path)
+            facts.append([os.path.abspath(path), stat.st_size, stat.st_mtime_ns])
+        name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        pixels_path = os.path.join(cache_dir, f"pictures-{name}.u8")
+        shapes_path = os.path.join(cache_dir, f"pictures-{name}.json")
+        if not os.path.exists(shapes_path):  # written last: the pixels are complete if it exists
+            try:
+                _decode_all(paths, pixels_path, shapes_path)
+            except OSError as error:
+                raise errors.GllmmError(
+                    f"{cache_dir}: the decoded pictures cannot be written ({error.strerror}); "
+                    "name another folder by --cache_dir"
+                ) from error
+        with open(shapes_path) as f:
+            shapes = json.load(f)
+        return cls(paths, shapes, np.memmap(pixels_path, np.uint8, "r"))
+
+
+def decode(path):
+    """Returns the picture at `path` as uint8 RGB [height, width, 3].
+
+    Raises:
+        errors.ImageError: not a readable picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise errors.ImageError(
+            f"{path}: not a readable picture ({error}); remove it or narrow --train_glob"
+        ) from error
+
+
+def _decode_all(paths, pixels_path, shapes_path):
+    folder = os.path.dirname(pixels_path)
+    os.makedirs(folder, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    shapes, written = [], 0
+    temporary = f"{pixels_path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as f, concurrent.futures.ThreadPoolExecutor() as pool:
+            bar = tqdm(
+                total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty()
+            )
+            # In slices, so that few decoded pictures are in memory however fast the threads are.
+            for start in range(0, len(paths), 64):
+                for picture in pool.map(decode, paths[start : start + 64]):
+                    written += picture.nbytes
+                    if written > 0.95 * free:
+                        raise errors.GllmmError(
+                            f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded "
+                            "pictures; name a folder with more room by --cache_dir"
+                        )
+                    shapes.append(picture.shape[:2])
+                    f.write(picture.tobytes())
+                    bar.update()
+            bar.close()
+        os.replace(temporary, pixels_path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+    temporary = f"{shapes_path}.{os.getpid()}.tmp"
+    with open(temporary, "w") as f:
+        json.dump(shapes, f)
+    os.replace(temporary, shapes_path)
+
+
+class Crops(crops.Crops):
+    """`crops.Crops` as a tf.data.Dataset.
+
+    Raises:
+        errors.ImageError: no picture is large enough.
+    """
+
+    def __init__(self, pictures, patch, seed, num_qualities=None):
+        super().__init__(pictures, patch, seed, num_qualities)
+        if not len(self):
+            raise errors.ImageError(
+                f"all {self.num_small} training pictures are smaller than the patch of "
+                f"{patch} x {patch} pixels; give larger ones or lower --patch"
+            )
+
+    def dataset(self, first_step, num_steps, size, first=0):
+        """Returns a tf.data.Dataset of the batches of steps first_step .. num_steps - 1.
+
+        Each holds crops first .. first + size - 1 of its step.
+        """
+
+        def load(step):
+            batch, qualities = tf.numpy_function(
+                lambda s: self.batch(int(s), size, first), [step], (tf.uint8, tf.float32)
+            )
+            batch.set_shape((size, self._patch, self._patch, 3))
+            qualities.set_shape((size,))
+            return batch, qualities
+
+        return tf.data.Dataset.range(first_step, num_steps).map(load).prefetch(4)
+
+
+def fingerprint(paths):
+    """Returns a short text that changes with the names, sizes or order of picture files."""
+    facts = [[os.path.basename(path), os.path.getsize(path)] for path in paths]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def centres(paths, size):
+    """Like `centre_crops`, of the pictures at these paths."""
+    decoded = [decode(path) for path in paths]
+    pixels = np.concatenate([np.zeros(0, np.uint8), *(p.reshape(-1) for p in decoded)])
+    return centre_crops(crops.Pictures([p.shape[:2] for p in decoded], pixels), size)
+
+
+def centre_crops(pictures, size):
+    """Returns the centres of those pictures that are large enough, uint8 [count, size, size, 3]."""
+    centres = []
+    for i, (height, width) in enumerate(pictures.shapes):
+        if min(height, width) >= size:
+            top, left = (height - size) // 2, (width - size) // 2
+            centres.append(pictures[i][top : top + size, left : left + size])
+    return np.stack(centres) if centres else np.zeros((0, size, size, 3), np.uint8)

@@ -1,0 +1,1 @@
+"""Models by name: the registry, the model file, and the weights that ship."""

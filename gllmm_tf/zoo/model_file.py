@@ -1,0 +1,175 @@
+"""Model files: one `.npz` with everything a codec needs, small enough to ship.
+
+Keys:
+    config, info      JSON texts: the `ModelConfig`; how the model was trained.
+    exact/NAME        integers that decoding of symbols depends on (`fixed_point.quantise_networks`).
+    g_a/I g_s/I h_a/I float16 weights in the order in which the layers create them.
+    gains/I, prior/I  float32 gains of a variable-rate model; float32 parameters of the model of z.
+
+A model's identity is a hash of what decoding depends on: configuration, tables, the exact integers,
+g_s and the gains. It stands in every file that the model writes.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+
+import numpy as np
+
+from gllmm_tf.coding import tables
+from gllmm_tf.config import ModelConfig
+from gllmm_tf.errors import ModelError
+from gllmm_tf.files.images import write_bytes_atomic
+
+FILE_NAME = "model.npz"  # inside a training run's directory
+IDENTITY_BYTES = 8
+TRANSFORMS = ("g_a", "g_s", "h_a")
+
+
+class ModelFile:
+    """A model file in memory.
+
+    Attributes:
+        config: `ModelConfig`.
+        info: dict of facts about the training.
+        exact: `{name: integer array}`.
+        weights: `{part: list of float arrays}` for g_a, g_s, h_a, gains, prior.
+    """
+
+    def __init__(self, config, info, exact, weights):
+        self.config = config
+        self.info = info
+        self.exact = exact
+        self.weights = weights
+
+    @property
+    def identity(self):
+        """The first 8 bytes of a SHA-256 of what decoding depends on."""
+        state = hashlib.sha256(self.config.to_json().encode())
+        state.update(tables.digest())
+        for name, array in sorted(self.exact.items()):
+            _update(state, name, array)
+        for part in ("g_s", "gains"):
+            for i, array in enumerate(self.weights[part]):
+                _update(state, f"{part}/{i}", array)
+        return state.digest()[:IDENTITY_BYTES]
+
+    @classmethod
+    def from_model(cls, model, info, empty_rows=None):
+        """From a built `CompressionModel`: rounds what is exact and halves the precision of the rest.
+
+        empty_rows: What `empty_channels.fit` returns.
+        """
+        from gllmm_tf.coding.fixed_point import quantise_networks
+
+        weights = {
+            part: [v.numpy().astype(np.float16) for v in getattr(model, part).weights]
+            for part in TRANSFORMS
+        }
+        for part, arrays in weights.items():
+            if not all(np.all(np.isfinite(a)) for a in arrays):
+                raise ModelError(
+                    f"{part} has weights that are not finite in 16 bits: train it again"
+                )
+        weights["gains"] = [] if model.gains is None else model.gains.get_weights()
+        weights["prior"] = [v.numpy() for v in model.z_bottleneck.variables]
+        exact = quantise_networks(model, empty_rows)
+        return cls(model.config, dict(info), exact, weights)
+
+    def save(self, path):
+        """Writes the file under a temporary name and renames it."""
+        arrays = {
+            "config": np.array(self.config.to_json()),
+            "info": np.array(json.dumps(self.info, sort_keys=True)),
+        }
+        arrays.update({f"exact/{name}": array for name, array in self.exact.items()})
+        for part, values in self.weights.items():
+            arrays.update({f"{part}/{i:03d}": array for i, array in enumerate(values)})
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_bytes_atomic(path, buffer.getvalue())
+
+    @classmethod
+    def read(cls, path):
+        """Reads a file, or `model.npz` in a directory.
+
+        Raises:
+            ModelError: one line: the path, what is wrong, what to do.
+        """
+        path = os.fspath(path)
+        if os.path.isdir(path):
+            path = os.path.join(path, FILE_NAME)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except FileNotFoundError:
+            raise ModelError(
+                f"{path}: no such model file; `gllmm models` lists what ships"
+            ) from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(
+                f"{path}: not a readable model file ({reason}); export it again"
+            ) from None
+        try:
+            config = ModelConfig.from_json(str(arrays["config"]))
+            info = json.loads(str(arrays["info"]))
+            parts = {part: [] for part in (*TRANSFORMS, "gains", "prior")}
+            exact = {}
+            for name in sorted(arrays):
+                part, _, rest = name.partition("/")
+                if part == "exact":
+                    exact[rest] = arrays[name]
+                elif part in parts:
+                    parts[part].append(arrays[name])
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"{path}: not a gllmm_tf model ({error}); export it again") from None
+        return cls(config, info, exact, parts)
+
+    def assign(self, part, layer):
+        """Puts the stored weights of `part` into a built layer."""
+        variables = list(layer.variables if part == "prior" else layer.weights)
+        stored = self.weights[part]
+        if [tuple(v.shape) for v in variables] != [a.shape for a in stored]:
+            raise ModelError(f"the stored weights of {part} do not fit the model's configuration")
+        for variable, array in zip(variables, stored):
+            variable.assign(array.astype(np.float32))
+
+
+def _update(state, name, array):
+    little = array.astype(array.dtype.newbyteorder("<"))
+    state.update(f"{name} {little.dtype.str} {little.shape} ".encode())
+    state.update(np.ascontiguousarray(little).tobytes())
+
+
+def export_model(model, path, info, empty_rows=None):
+    """Writes a built `CompressionModel` as a model file. empty_rows: What `empty_channels.fit` returns."""
+    ModelFile.from_model(model, info, empty_rows).save(path)
+
+
+def restore_model(model_file):
+    """A float `CompressionModel` from a `ModelFile` or the path of one, for further training.
+
+    Kernels on the exact path come back from their 16-bit integers.
+    """
+    from gllmm_tf.coding import fixed_point
+    from gllmm_tf.model.compression import build
+    from gllmm_tf.model.prior import FactorizedBottleneck
+
+    stored = model_file if isinstance(model_file, ModelFile) else ModelFile.read(model_file)
+    model = build(stored.config)
+    for part in TRANSFORMS:
+        stored.assign(part, getattr(model, part))
+    if model.gains is not None:
+        stored.assign("gains", model.gains)
+    # A hidden layer of the density has a matrix, a bias and a factor, the last one no factor.
+    hidden = (len(stored.weights["prior"]) - 2) // 3
+    if hidden != len(model.z_bottleneck.num_filters):
+        model.z_bottleneck = FactorizedBottleneck(
+            stored.config.num_filters, num_filters=[3] * hidden
+        )
+    stored.assign("prior", model.z_bottleneck)
+    fixed_point.restore_networks(model, stored.exact)
+    return model

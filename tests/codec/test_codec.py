@@ -1,0 +1,271 @@
+"""The codec end to end on a tiny random model: sizes, files of others, threads, retracing."""
+
+import concurrent.futures
+import contextlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gllmm_tf
+from gllmm_tf import config
+from gllmm_tf.codec.codec import Codec
+from gllmm_tf.errors import FormatError, ImageError, ModelError
+from gllmm_tf.files import container
+from gllmm_tf.model.compression import build
+from gllmm_tf.zoo.model_file import ModelFile, export_model, restore_model
+from gllmm_tf.zoo.registry import find_model, name_of
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 130), (65, 63), (96, 144)])
+@pytest.mark.parametrize("quality", [1, 3.5, 8])
+def test_round_trip(tiny_codec, sample_pixels, shape, quality):
+    pixels = np.resize(sample_pixels[: shape[0], : shape[1]], (*shape, 3))
+    encoded = tiny_codec.encode(pixels, quality)
+    decoded = tiny_codec.decode(encoded.data)
+    assert decoded.image.shape == pixels.shape and decoded.image.dtype == np.uint8
+    assert decoded.quality == quality
+    for ours, theirs in zip(encoded.latents, decoded.latents):
+        np.testing.assert_array_equal(ours, theirs)
+    wanted = tiny_codec.reconstruct(encoded.latents, shape, quality)
+    np.testing.assert_array_equal(decoded.image, wanted)
+
+
+def test_size_is_information_plus_little(tiny_codec, sample_pixels, tiny_model_path):
+    model = restore_model(tiny_model_path)
+    for quality in (1.0, 4.0):
+        encoded = tiny_codec.encode(sample_pixels, quality)
+        y_hat, z_hat = (t[None].astype(np.float32) for t in encoded.latents)
+        _, z_bits = model.information_bits(y_hat, z_hat, tf.constant([quality]))
+        bits = tiny_codec.information_bits(encoded.latents, quality) + float(z_bits[0])
+        assert bits / 8 <= len(encoded.data) <= 1.01 * bits / 8 + 40
+
+
+def test_header_is_at_most_32_bytes(tiny_codec, sample_pixels):
+    data = tiny_codec.compress(sample_pixels)
+    parts = container.unpack(data)
+    assert len(data) - len(parts.z_stream) - len(parts.y_stream) <= 32
+
+
+def test_decodes_in_another_process(tiny_codec, tiny_model_path, sample_pixels, tmp_path):
+    (tmp_path / "a.gllmm").write_bytes(tiny_codec.compress(sample_pixels, 5))
+    program = (
+        "import sys, numpy as np; from gllmm_tf.codec import Codec;"
+        "data = open(sys.argv[2], 'rb').read();"
+        "np.save(sys.argv[3], Codec.load(sys.argv[1]).decompress(data))"
+    )
+    arguments = [tiny_model_path, str(tmp_path / "a.gllmm"), str(tmp_path / "a.npy")]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True)
+    here = tiny_codec.decompress((tmp_path / "a.gllmm").read_bytes())
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), here)
+
+
+def test_another_models_file_is_refused(tiny_codec, sample_pixels, tmp_path):
+    tf.keras.utils.set_random_seed(2)
+    export_model(build(config.cheng2020(8, entropy_widths=(8, 8))), tmp_path / "b.npz", {})
+    other = Codec.load(tmp_path / "b.npz")
+    data = other.compress(sample_pixels)
+    assert other.decompress(data).shape == sample_pixels.shape
+    with pytest.raises(ModelError, match=other.identity.hex()):
+        tiny_codec.decompress(data)
+    with pytest.raises(ModelError, match="--model"):
+        find_model(other.identity)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: config.gllmm(8, entropy_widths=(8, 8), families=("laplacian",), components=1),
+        lambda: config.gllmm(8, entropy_widths=(8, 8), families=("gaussian", "logistic")),
+        lambda: config.gllmm(8, entropy_widths=(8, 8), stages=3, components=2),
+        lambda: config.gllmm(8, entropy_widths=(8, 8), stages=1),
+    ],
+)
+def test_ablations_compress(make, sample_pixels, tmp_path):
+    export_model(build(make()), tmp_path / "m.npz", {})
+    codec = Codec.load(tmp_path / "m.npz")
+    encoded = codec.encode(sample_pixels)
+    decoded = codec.decode(encoded.data)
+    np.testing.assert_array_equal(decoded.latents[0], encoded.latents[0])
+
+
+def test_threads_share_a_codec(tiny_codec, sample_pixels):
+    qualities = [1, 2, 4, 6, 8, 3]
+    alone = [tiny_codec.compress(sample_pixels, q) for q in qualities]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda q: tiny_codec.compress(sample_pixels, q), qualities))
+        images = list(pool.map(tiny_codec.decompress, together))
+    assert together == alone
+    for data, image in zip(alone, images):
+        np.testing.assert_array_equal(tiny_codec.decompress(data), image)
+
+
+def test_no_retracing_for_other_sizes(tiny_codec, sample_pixels):
+    def tracing_count():
+        transforms = (*tiny_codec._analysis, tiny_codec._synthesis)
+        return [transform.tracing_count for transform in transforms]
+
+    tiny_codec.decompress(tiny_codec.compress(sample_pixels))
+    count = tracing_count()
+    tiny_codec.decompress(tiny_codec.compress(sample_pixels[:70, :10]))
+    assert tracing_count() == count and min(count) > 0
+    assert tiny_codec._decode_y.experimental_get_tracing_count() == 1
+
+
+@pytest.fixture(scope="module")
+def tiles_codec(tiny_model_path):
+    return Codec.load(tiny_model_path, tile=100)
+
+
+@pytest.mark.parametrize("shape", [(60, 300), (300, 60), (130, 200)])
+def test_tiles_equal_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, shape):
+    pixels = np.tile(sample_pixels, (4, 4, 1))[: shape[0], : shape[1]]
+    whole, tiled = tiny_codec.encode(pixels, 7), tiles_codec.encode(pixels, 7)
+    for ours, theirs in zip(tiled.latents, whole.latents):
+        assert ours.dtype == np.float32
+        different = ours != theirs  # A tie may be rounded otherwise.
+        assert np.mean(different) < 1e-3 and np.abs(ours - theirs).max() <= 1
+    for data in (whole.data, tiled.data):
+        one, other = tiny_codec.decode(data), tiles_codec.decode(data)
+        np.testing.assert_array_equal(one.latents[0], other.latents[0])
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "crop", [(0, 0, 200, 130), (199, 129, 1, 1), (0, 129, 9, 1), (61, 20, 70, 9)]
+)
+def test_crop_equals_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, crop):
+    pixels = np.tile(sample_pixels, (2, 2, 1))[:130, :200]
+    data = tiny_codec.compress(pixels)
+    whole = tiny_codec.decompress(data).astype(int)
+    x, y, width, height = crop
+    for codec in (tiny_codec, tiles_codec):
+        part = codec.decompress(data, crop=crop)
+        assert part.shape == (height, width, 3)
+        assert np.abs(part - whole[y : y + height, x : x + width]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "crop",
+    [(0, 0, 145, 1), (0, 0, 1, 97), (-1, 0, 1, 1), (0, 0, 0, 1), (5, 5, 3, -1), (144, 0, 1, 1)],
+)
+def test_regions_outside_the_picture_are_refused(tiny_codec, sample_pixels, crop):
+    data = tiny_codec.compress(sample_pixels)
+    with pytest.raises(ImageError, match="not inside the picture of 144 x 96"):
+        tiny_codec.decompress(data, crop=crop)
+
+
+def test_progress_of_large_pictures_only(tiny_codec, tiles_codec, sample_pixels, monkeypatch):
+    bars = []
+
+    class Bar(contextlib.nullcontext):
+        def __init__(self, total, desc):
+            super().__init__(self)
+            self.total, self.desc, self.count = total, desc, 0
+            bars.append(self)
+
+        def update(self, n=1):
+            self.count += n
+
+    def shown(codec):
+        bars.clear()
+        data = codec.encode(sample_pixels, progress=Bar).data
+        pixels = codec.decode(data, progress=Bar).image
+        return data, pixels, [(bar.desc, bar.total, bar.count) for bar in bars]
+
+    data, pixels, none = shown(tiny_codec)
+    assert none == []
+    assert shown(tiles_codec)[2] == [("analysis", 2, 2), ("synthesis", 2, 2)]
+    monkeypatch.setattr("gllmm_tf.codec.codec.SHOWN_POSITIONS", 96)  # 8 x 12, all of this picture's
+    again, pixels_again, coding = shown(tiny_codec)
+    assert coding == [("entropy coding", 33, 33), ("entropy decoding", 33, 33)]
+    assert again == data and np.array_equal(pixels_again, pixels)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+    ],
+)
+def test_wrong_arrays_are_refused(tiny_codec, image):
+    with pytest.raises(ImageError, match="uint8"):
+        tiny_codec.compress(image)
+
+
+def test_wrong_quality_is_refused(tiny_codec, sample_pixels):
+    for quality in (0.9, 8.1, float("nan")):
+        with pytest.raises(ModelError, match="from 1 to 8"):
+            tiny_codec.compress(sample_pixels, quality)
+
+
+def test_quality_index_beyond_the_model_is_refused(tiny_codec, sample_pixels):
+    parts = container.unpack(tiny_codec.compress(sample_pixels))
+    data = container.pack(container.Container(**{**vars(parts), "quality_index": 113}))
+    with pytest.raises(FormatError, match="113"):
+        tiny_codec.decompress(data)
+
+
+def test_declared_size_is_bounded(tiny_codec, sample_pixels):
+    parts = container.unpack(tiny_codec.compress(sample_pixels))
+    data = container.pack(container.Container(**{**vars(parts), "width": 60000, "height": 60000}))
+    with pytest.raises(FormatError, match="max_pixels"):
+        tiny_codec.decompress(data)
+
+
+def test_unknown_models(tmp_path):
+    with pytest.raises(ModelError, match="no model has this name"):
+        Codec.load("nosuch")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(ModelError, match="bad.npz"):
+        Codec.load(tmp_path / "bad.npz")
+    np.savez(tmp_path / "foreign.npz", weights=np.zeros(3))
+    with pytest.raises(ModelError, match="not a gllmm_tf model"):
+        Codec.load(tmp_path / "foreign.npz")
+
+
+def test_identity_depends_on_what_decoding_depends_on(tiny_model_path):
+    stored = ModelFile.read(tiny_model_path)
+    identity = stored.identity
+    stored.weights["g_a"][0] = stored.weights["g_a"][0] + np.float16(1)
+    assert stored.identity == identity
+    stored.weights["g_s"][0] = stored.weights["g_s"][0] + np.float16(1)
+    changed = stored.identity
+    assert changed != identity
+    stored.exact["last/kernel"] = stored.exact["last/kernel"] + np.int16(1)
+    assert stored.identity not in (identity, changed)
+
+
+def test_shipped_models_are_listed_and_load():
+    names = gllmm_tf.models()
+    assert names
+    for name, info in names.items():
+        assert info["steps"] > 0
+        codec = Codec.load(name)
+        assert codec.info == info and name_of(codec.identity) == name
+
+
+def test_a_stage_works_on_one_picture_at_a_time(tiny_codec, sample_pixels, monkeypatch):
+    """Kernels of TensorFlow 2.14 crash when threads share one with pictures of different shapes."""
+    at_work, most = [], []
+    analyse = tiny_codec._analyse
+
+    def watched(*args):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.01)
+        result = analyse(*args)
+        at_work.pop()
+        return result
+
+    monkeypatch.setattr(tiny_codec, "_analyse", watched)
+    pictures = [sample_pixels, sample_pixels.transpose(1, 0, 2), sample_pixels[:40], sample_pixels]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(tiny_codec.compress, pictures))
+    assert most == [1, 1, 1, 1]

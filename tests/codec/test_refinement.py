@@ -1,0 +1,199 @@
+"""Refined latents: a lower cost in real files, any block, decoders that notice nothing."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from PIL import Image
+
+from gllmm_tf import config, losses, metrics
+from gllmm_tf.cli import main as cli
+from gllmm_tf.codec import refinement
+from gllmm_tf.codec.codec import Codec
+from gllmm_tf.errors import ModelError
+from gllmm_tf.model.compression import build
+from gllmm_tf.zoo.model_file import export_model
+from gllmm_tf.zoo.registry import read_model
+
+MODEL = "gllmm-n48"
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return Codec.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """uint8 [200, 264, 3]: not a multiple of 64."""
+    with Image.open(os.path.join(ROOT, "assets", "friends.png")) as picture:
+        return np.asarray(picture.convert("RGB"))[60:260, 300:564]
+
+
+def cost(codec, photo, data, quality):
+    """lambda D + R of a file, in bits per pixel."""
+    mse = 255.0**2 / 10 ** (metrics.psnr(photo, codec.decompress(data)) / 10)
+    multiplier = losses.lambda_of_quality(codec.config.lambdas, tf.constant([quality]))[0]
+    return float(multiplier) * mse + 8 * len(data) / photo[..., 0].size
+
+
+@pytest.mark.parametrize("quality", [1.0, 4.5, 8.0])
+def test_files_cost_less(codec, photo, quality):
+    plain, refined = (codec.encode(photo, quality, refine=rounds) for rounds in (0, 6))
+    ratio = cost(codec, photo, refined.data, quality) / cost(codec, photo, plain.data, quality)
+    assert ratio < 0.98
+    decoded = codec.decode(refined.data)
+    for ours, theirs in zip(refined.latents, decoded.latents):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(refined.latents[1], plain.latents[1])  # z stays
+    assert "refinement" in refined.seconds and "refinement" not in plain.seconds
+    assert codec.compress(photo, quality, refine=6) == refined.data
+
+
+def test_blocks_gain_about_as_much(codec, photo, monkeypatch):
+    plain = cost(codec, photo, codec.compress(photo, 4), 4.0)
+    whole = cost(codec, photo, codec.compress(photo, 4, refine=6), 4.0)
+    monkeypatch.setattr(refinement, "WHOLE", 0)
+    monkeypatch.setattr(refinement, "BLOCK", 8)
+    assert len(refinement.blocks((16, 20))) == 6
+    blocks = cost(codec, photo, codec.compress(photo, 4, refine=6), 4.0)
+    assert plain - blocks > 0.7 * (plain - whole) > 0
+
+
+def test_what_does_not_help_is_not_taken(codec, photo, monkeypatch):
+    monkeypatch.setattr(refinement, "STEP", 50.0)
+    assert codec.compress(photo, 4, refine=3) == codec.compress(photo, 4)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (48, 48), (49, 48), (4, 252), (100, 130), (32, 4000)])
+def test_blocks_cover_all_once(size):
+    covered = np.zeros(size, int)
+    for rows, columns in refinement.blocks(size):
+        covered[rows, columns] += 1
+        whole = np.prod(size) <= refinement.WHOLE
+        assert whole or max(covered[rows, columns].shape) <= refinement.BLOCK
+    assert np.all(covered == 1)
+
+
+def test_pixels_that_count():
+    """Those of the block and a little more, none of the padding."""
+    block, window = (slice(8, 12), slice(0, 3)), (slice(4, 12), slice(0, 8))
+    weight = refinement._judged_pixels(block, window, (180, 500))
+    assert weight.shape == (128, 128)
+    rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
+    assert (rows[0], rows[-1]) == (16 * (8 - refinement.JUDGED - 4), 180 - 64 - 1)
+    assert (columns[0], columns[-1]) == (0, 16 * (3 + refinement.JUDGED) - 1)
+
+
+def test_progress(codec, photo):
+    counts = {}
+
+    class Bar:
+        def __init__(self, total, desc):
+            self.desc = desc
+            counts[desc] = [0, total]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, n=1):
+            counts[self.desc][0] += n
+
+    codec.encode(photo, 2, progress=Bar, refine=3)
+    assert counts == {"refinement": [3, 3]}
+
+
+@pytest.fixture(scope="module")
+def fixed_rate(tmp_path_factory):
+    """A function of facts about training to the path of a small fixed-rate model for MS-SSIM."""
+    tf.keras.utils.set_random_seed(2)
+    model = build(config.ModelConfig(num_filters=8, entropy_widths=(24, 32), metric="ms-ssim"))
+
+    def path(**info):
+        file = tmp_path_factory.mktemp("models") / "fixed.npz"
+        export_model(model, file, info)
+        return str(file)
+
+    return path
+
+
+def test_ms_ssim(fixed_rate, photo, sample_pixels):
+    codec = Codec.load(fixed_rate(lambdas=[200.0]))
+
+    def similarity(data):
+        return metrics.ms_ssim(photo, codec.decompress(data))
+
+    plain, refined = (codec.compress(photo, refine=rounds) for rounds in (0, 4))
+    assert 200 * (similarity(refined) - similarity(plain)) > (
+        8 * (len(refined) - len(plain)) / photo[..., 0].size
+    )
+    # MS-SSIM does not exist for small pictures, which stay as they are.
+    assert codec.compress(sample_pixels, refine=2) == codec.compress(sample_pixels)
+
+
+def test_a_model_without_lambda(fixed_rate, photo, tmp_path, capsys, monkeypatch):
+    path = fixed_rate()
+    with pytest.raises(ModelError, match="does not say for which lambda"):
+        Codec.load(path).compress(photo, refine=1)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo).save("a.png")
+    assert cli.main(cli.parse_args(["gllmm", "compress", "--model", path, "--refine=1", "a.png"]))
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "a.png: " in error and "--refine" in error
+    assert os.listdir() == ["a.png"]
+
+
+def test_command_line(photo, codec, tmp_path, capsys):
+    picture, data = str(tmp_path / "a.png"), tmp_path / "a.gllmm"
+    Image.fromarray(photo).save(picture)
+    line = ["gllmm", "compress", "--model", MODEL, "--refine", "2", picture, str(data)]
+    assert cli.main(cli.parse_args(line)) == 0
+    assert data.read_bytes() == codec.compress(photo, refine=2)
+    with pytest.raises(SystemExit):
+        cli.parse_args([*line[:4], "--refine", "-1", picture])
+    assert "-1 is negative" in capsys.readouterr().err
+
+
+def test_float_networks_are_those_of_the_file(codec, photo):
+    """The cost that is descended on is that of the file, but for what coding adds."""
+    stored = read_model(MODEL)
+    refiner = refinement.Refiner(stored)
+    seen = []
+
+    def watched(y_hat, *fixed):
+        seen.append(float(refiner._cost_of(y_hat, *fixed)))
+        return seen[-1]
+
+    refiner._cost = watched
+    codec._refiner, before = refiner, codec._refiner
+    picture = photo[:192, :256]
+    # No round: the cost of plain rounding.
+    y, z = codec._analyse(picture, 48)
+    codec._refined(picture, y, np.round(z), 48, 0, None)
+    codec._refiner = before
+    data = codec.compress(picture, 4)
+    assert seen[0] / picture[..., 0].size == pytest.approx(
+        cost(codec, picture, data, 4.0), rel=0.02
+    )
+
+
+def test_script_measures_real_files(tiny_codec, sample_pixels, tmp_path):
+    from experiments.rate_distortion import refinement_rounds
+
+    path = tmp_path / "picture.png"
+    Image.fromarray(sample_pixels).save(path)
+    rows = refinement_rounds.measure(tiny_codec, str(path), 3.0, [0, 2])
+    for row, rounds in zip(rows, (0, 2)):
+        data = tiny_codec.compress(sample_pixels, 3.0, rounds)
+        error = np.square(sample_pixels.astype(float) - tiny_codec.decompress(data)).mean()
+        bpp = 8 * len(data) / (96 * 144)
+        assert (row["rounds"], row["bytes"]) == (rounds, len(data))
+        np.testing.assert_allclose(
+            row["cost"], tiny_codec.config.lambdas[2] * error + bpp, rtol=1e-5
+        )
+    assert rows[1]["cost"] < rows[0]["cost"]

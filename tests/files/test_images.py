@@ -1,0 +1,586 @@
+"""Pictures in and out: every mode, orientation, profile, alpha, and everything refused."""
+
+import errno
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from gllmm_tf.errors import FormatError, ImageError
+from gllmm_tf.files import images
+from gllmm_tf.files.container import TAG_ALPHA, TAG_ICC
+from gllmm_tf.files.images import read_image, write_image
+
+SIZE = (30, 20)  # width, height
+ORIENTATION = 0x0112  # EXIF tag
+
+
+@pytest.fixture(scope="module")
+def rgb():
+    """A picture with gradients and noise, so that a swapped axis or channel shows."""
+    x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
+    pixels = np.stack([8 * x, 12 * y, 4 * (x + y)], axis=-1)
+    noise = np.random.default_rng(7).integers(0, 16, pixels.shape)
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def alpha():
+    values = np.random.default_rng(8).integers(0, 256, SIZE[::-1], dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.fixture(scope="module")
+def srgb_profile():
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def pixels_of(image) -> np.ndarray:
+    return np.array(image.convert("RGB"))
+
+
+def read_alpha(picture) -> np.ndarray:
+    alpha = Image.open(io.BytesIO(picture.metadata[TAG_ALPHA]))
+    assert alpha.mode == "L"
+    return np.array(alpha)
+
+
+def png(width, height, depth, colour_type, raw: bytes, extra: bytes = b"") -> bytes:
+    """A PNG file from scratch, for what Pillow cannot write. `raw` are filtered rows."""
+    fields = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", fields)
+        + extra
+        + png_chunk(b"IDAT", zlib.compress(raw))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(name + data))
+    return struct.pack(">I", len(data)) + name + data + checksum
+
+
+def assert_refused(path, pattern: str, **kwargs) -> None:
+    with pytest.raises(ImageError, match=pattern) as caught:
+        read_image(path, **kwargs)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
+
+
+# ------------------------------------------------------------------------------------- modes
+
+
+@pytest.mark.parametrize(
+    "mode, extension",
+    [
+        ("RGB", "png"),
+        ("RGB", "tif"),
+        ("RGB", "bmp"),
+        ("L", "png"),
+        ("L", "tif"),
+        ("L", "bmp"),
+        ("1", "png"),
+        ("1", "tif"),
+        ("1", "bmp"),
+        ("P", "png"),
+        ("P", "tif"),
+        ("P", "bmp"),
+        ("CMYK", "tif"),
+        ("RGBX", "tif"),
+    ],
+)
+def test_lossless_modes(tmp_path, rgb, mode, extension):
+    image = rgb.convert(mode)
+    path = tmp_path / f"a.{extension}"
+    image.save(path)
+    picture = read_image(path)
+    assert picture.pixels.dtype == np.uint8
+    assert picture.pixels.shape == (20, 30, 3)
+    np.testing.assert_array_equal(picture.pixels, pixels_of(image))
+    assert picture.metadata == {}
+    assert bool(picture.note) == (mode == "CMYK")
+
+
+def test_lossless_webp(tmp_path, rgb):
+    rgb.save(tmp_path / "a.webp", lossless=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.webp").pixels, pixels_of(rgb))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "YCbCr"])
+def test_jpeg_modes(tmp_path, rgb, mode):
+    path = tmp_path / "a.jpg"
+    rgb.convert(mode).save(path, quality=95, subsampling=0)
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, pixels_of(Image.open(path)))
+    expected = pixels_of(rgb.convert("L") if mode == "L" else rgb)
+    assert np.abs(picture.pixels.astype(int) - expected).mean() < 8  # Colours are not inverted.
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_shallow_grey_png(tmp_path, depth):
+    path = tmp_path / "a.png"
+    levels = 2**depth - 1
+    first = 1 << (8 - depth)  # The byte whose first sample is 1 and whose others are 0.
+    path.write_bytes(png(2, 1, depth, 0, bytes([0, first]), png_chunk(b"tRNS", b"\0\1")))
+    picture = read_image(path)
+    assert picture.pixels[0, :, 0].tolist() == [255 // levels, 0]
+    assert read_alpha(picture).tolist() == [[0, 255]]  # The sample named by tRNS is transparent.
+
+
+def test_one_pixel(tmp_path):
+    Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").pixels.tolist() == [[[1, 2, 3]]]
+
+
+def test_format_is_told_by_content(tmp_path, rgb):
+    rgb.save(tmp_path / "a.jpg", "PNG")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg").pixels, pixels_of(rgb))
+
+
+# ------------------------------------------------------------------------- orientation, profile
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(tmp_path, rgb, extension, orientation):
+    path = tmp_path / f"a.{extension}"
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    rgb.save(path)
+    stored = pixels_of(Image.open(path))
+    rgb.save(path, exif=exif)
+    upright = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a),
+    }[orientation](stored)
+    np.testing.assert_array_equal(read_image(path).pixels, upright)
+
+
+def test_orientation_turns_alpha_too(tmp_path, rgb, alpha):
+    image = rgb.copy()
+    image.putalpha(alpha)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    image.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(
+        read_alpha(read_image(tmp_path / "a.png")), np.rot90(np.array(alpha), -1)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b""])
+def test_damaged_exif_does_no_harm(tmp_path, rgb, exif):
+    rgb.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, pixels_of(rgb))
+
+
+@pytest.mark.parametrize("source", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("target", ["png", "jpg", "tif", "webp"])
+def test_rgb_profile_is_kept(tmp_path, rgb, srgb_profile, source, target):
+    rgb.save(tmp_path / f"a.{source}", icc_profile=srgb_profile)
+    picture = read_image(tmp_path / f"a.{source}")
+    assert zlib.decompress(picture.metadata[TAG_ICC]) == srgb_profile
+    assert not picture.note
+    write_image(tmp_path / f"b.{target}", picture.pixels, picture.metadata)
+    assert Image.open(tmp_path / f"b.{target}").info["icc_profile"] == srgb_profile
+
+
+def grey_profile(gamma: float) -> bytes:
+    """A minimal ICC version 2 profile for grey data with a plain power law."""
+
+    def element(kind, data):
+        return kind + bytes(4) + data
+
+    white = element(b"XYZ ", struct.pack(">3i", 63190, 65536, 54061))  # D50, 16.16 fixed point.
+    curve = element(b"curv", struct.pack(">IH", 1, round(gamma * 256)) + bytes(2))
+    text = b"grey\0"
+    name = element(b"desc", struct.pack(">I", len(text)) + text + bytes(11 + 67 + 3))
+    elements = [(b"wtpt", white), (b"kTRC", curve), (b"desc", name)]
+    table, body = struct.pack(">I", len(elements)), b""
+    for tag, data in elements:
+        table += tag + struct.pack(">II", 128 + 4 + 12 * len(elements) + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    size = 128 + len(table) + len(body)
+    header = struct.pack(">I4sI4s4s4s12s4s", size, b"lcms", 0x02100000, b"mntr", b"GRAY", b"XYZ ",
+                         struct.pack(">6H", 2000, 1, 1, 0, 0, 0), b"acsp")  # fmt: skip
+    header += bytes(68 - len(header)) + struct.pack(">3i", 63190, 65536, 54061)
+    return header + bytes(128 - len(header)) + table + body
+
+
+def test_grey_profile_is_converted(tmp_path):
+    image = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    image.save(tmp_path / "a.png", icc_profile=grey_profile(1.0))
+    picture = read_image(tmp_path / "a.png")
+    assert picture.metadata == {}
+    assert "sRGB" in picture.note
+    linear = np.arange(256) / 255
+    srgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    assert np.abs(picture.pixels[0] - 255 * srgb[:, None]).max() < 2
+
+
+@pytest.mark.parametrize("space", [b"GRAY", b"CMYK"])
+def test_profile_for_other_pixels_is_dropped(tmp_path, rgb, srgb_profile, space):
+    profile = srgb_profile[:16] + space + srgb_profile[20:]
+    rgb.save(tmp_path / "a.png", icc_profile=profile)
+    picture = read_image(tmp_path / "a.png")
+    assert picture.metadata == {}
+    assert "profile" in picture.note
+    np.testing.assert_array_equal(picture.pixels, pixels_of(rgb))
+
+
+def test_unreadable_profile_is_dropped(tmp_path, rgb):
+    profile = bytes(16) + b"GRAY" + bytes(200)
+    rgb.convert("L").save(tmp_path / "a.png", icc_profile=profile)
+    picture = read_image(tmp_path / "a.png")
+    assert "unreadable" in picture.note
+    np.testing.assert_array_equal(picture.pixels, pixels_of(rgb.convert("L")))
+
+
+# --------------------------------------------------------------------------------------- alpha
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize("source", ["png", "tif", "webp"])
+@pytest.mark.parametrize("target", ["png", "tif", "webp"])
+def test_alpha_is_kept(tmp_path, rgb, alpha, mode, source, target):
+    image = rgb.convert(mode)
+    image.putalpha(alpha)
+    path = tmp_path / f"a.{source}"
+    image.save(path, **({"lossless": True, "exact": True} if source == "webp" else {}))
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, pixels_of(image))
+    np.testing.assert_array_equal(read_alpha(picture), np.array(alpha))
+
+    write_image(tmp_path / f"b.{target}", picture.pixels, picture.metadata)
+    restored = np.array(Image.open(tmp_path / f"b.{target}").convert("RGBA"))
+    np.testing.assert_array_equal(restored, np.dstack([picture.pixels, np.array(alpha)]))
+
+
+@pytest.mark.parametrize("transparent", [3, bytes(range(256))])
+def test_palette_with_transparency(tmp_path, rgb, transparent):
+    image = rgb.convert("P", palette=Image.Palette.ADAPTIVE)
+    image.save(tmp_path / "a.png", transparency=transparent)
+    picture = read_image(tmp_path / "a.png")
+    index = np.array(image)
+    expected = np.where(index == 3, 0, 255) if transparent == 3 else index
+    np.testing.assert_array_equal(read_alpha(picture), expected)
+    np.testing.assert_array_equal(picture.pixels, pixels_of(image))
+
+
+def test_colour_key_becomes_alpha(tmp_path):
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), (4, 5, 6))
+    image.save(tmp_path / "a.png", transparency=(4, 5, 6))
+    assert read_alpha(read_image(tmp_path / "a.png")).tolist() == [[255, 0]]
+
+
+def test_opaque_alpha_is_dropped(tmp_path, rgb):
+    rgb.convert("RGBA").save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").metadata == {}
+
+
+def encoded_png(image) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    "metadata, pattern",
+    [
+        ({TAG_ALPHA: b"not a picture"}, "alpha channel is damaged"),
+        ({TAG_ALPHA: encoded_png(Image.new("L", (29, 20)))}, "29 x 20.*30 x 20"),
+        ({TAG_ALPHA: encoded_png(Image.new("RGB", SIZE))}, "mode RGB"),
+        ({TAG_ALPHA: png(*SIZE, 8, 0, bytes(100))}, "alpha channel is damaged"),
+        ({TAG_ALPHA: png(60000, 60000, 8, 0, b"\0")}, "alpha channel"),
+        ({TAG_ICC: b"not a zlib stream"}, "colour profile is damaged"),
+        ({TAG_ICC: zlib.compress(b"profile")[:-1]}, "colour profile is damaged"),
+        ({TAG_ICC: zlib.compress(bytes((1 << 24) + 1))}, "absurdly large"),
+        ({TAG_ICC: zlib.compress(b"profile") + b"more"}, "colour profile is damaged"),
+    ],
+)
+def test_damaged_metadata_is_refused(tmp_path, rgb, metadata, pattern):
+    with pytest.raises(FormatError, match=pattern):
+        write_image(tmp_path / "b.png", pixels_of(rgb), metadata)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_metadata_is_ignored(tmp_path, rgb):
+    write_image(tmp_path / "b.png", pixels_of(rgb), {77: b"?"})
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, pixels_of(rgb))
+
+
+# -------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("colour_type, channels", [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bit_png(tmp_path, colour_type, channels):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(4, 2, 16, colour_type, (b"\0" + b"\1\2" * 4 * channels) * 2))
+    assert_refused(path, "16-bit pictures are not supported; convert it to 8 bits")
+
+
+@pytest.mark.parametrize(
+    "dtype, pattern", [("uint16", "16-bit"), ("int32", "32-bit integer"), ("float32", "floating")]
+)
+def test_deep_tiff(tmp_path, dtype, pattern):
+    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "a.tif")
+    assert_refused(tmp_path / "a.tif", f"{pattern}.*8 bits")
+
+
+def test_16_bit_rgb_tiff(tmp_path):
+    """Pillow would read its upper bytes as an 8-bit picture without a word."""
+    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 3, 122), (259, 3, 1, 1), (262, 3, 1, 2),
+               (273, 4, 1, 128), (277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, 6)]  # fmt: skip
+    data = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    for tag, kind, count, value in entries:
+        data += struct.pack("<HHII", tag, kind, count, value)
+    data += bytes(4)  # No further directory.
+    assert len(data) == 122
+    data += struct.pack("<3H", 16, 16, 16) + b"\1\2\3\4\5\6"
+    (tmp_path / "a.tif").write_bytes(data)
+    assert Image.open(tmp_path / "a.tif").mode == "RGB"
+    assert_refused(tmp_path / "a.tif", "16-bit pictures")
+
+
+def test_lab_tiff(tmp_path, rgb):
+    image = Image.merge("LAB", rgb.split())
+    image.save(tmp_path / "a.tif")
+    assert_refused(tmp_path / "a.tif", "mode LAB")
+
+
+@pytest.mark.parametrize("extension", ["png", "webp", "tif"])
+def test_several_frames(tmp_path, rgb, extension):
+    path = tmp_path / f"a.{extension}"
+    rgb.save(path, save_all=True, append_images=[rgb.rotate(180)])
+    assert_refused(path, "2 frames or pages")
+
+
+def test_multi_picture_jpeg_gives_its_main_picture(tmp_path, rgb):
+    rgb.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[rgb.rotate(180)], quality=95)
+    picture = read_image(tmp_path / "a.jpg")
+    assert "main picture of the 2" in picture.note
+    assert np.abs(picture.pixels.astype(int) - pixels_of(rgb)).mean() < 8
+
+
+@pytest.mark.parametrize(
+    "data, pattern",
+    [
+        (b"", "not a readable 8-bit picture"),
+        (b"hello", "not a readable 8-bit picture"),
+        (bytes(1000), "not a readable 8-bit picture"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable 8-bit picture"),
+        (b"\x89GLM\x01" + bytes(50), "gllmm file already.*decompress"),
+        (png(60000, 60000, 8, 2, b"\0"), "MAX_IMAGE_PIXELS"),
+        (png(8, 8, 8, 2, b"\0" * 30), "damaged or cut short"),
+    ],
+)
+def test_what_is_not_a_picture(tmp_path, data, pattern):
+    (tmp_path / "a.png").write_bytes(data)
+    assert_refused(tmp_path / "a.png", pattern)
+
+
+def test_gif_is_not_among_the_formats(tmp_path, rgb):
+    rgb.save(tmp_path / "a.gif")
+    assert_refused(tmp_path / "a.gif", "PNG, JPEG, WebP, TIFF and BMP")
+
+
+def test_reading_by_rows(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(2).integers(0, 256, (23, 5, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "_ROWS_AT_ONCE", 7)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, pixels)
+
+
+def test_metadata_of_a_region(tmp_path, rgb, alpha):
+    rgba = Image.fromarray(np.dstack([rgb, alpha]))
+    rgba.save(
+        tmp_path / "a.png",
+        icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    )
+    picture = read_image(tmp_path / "a.png")
+    width, height = alpha.size
+    metadata = images.crop_metadata(picture.metadata, (width, height), (2, 3, 6, 5))
+    write_image(tmp_path / "b.png", picture.pixels[3:8, 2:8], metadata)
+    with Image.open(tmp_path / "b.png") as image:
+        np.testing.assert_array_equal(np.array(image), np.array(rgba)[3:8, 2:8])
+        assert image.info["icc_profile"]
+    assert images.crop_metadata({}, (width, height), (0, 0, 1, 1)) == {}
+    with pytest.raises(FormatError, match="alpha"):
+        images.crop_metadata({TAG_ALPHA: b"?"}, (width, height), (0, 0, 1, 1))
+
+
+def test_limit_on_pixels(tmp_path, rgb):
+    rgb.save(tmp_path / "a.png")
+    assert_refused(tmp_path / "a.png", "600 pixels.*limit of 599", max_pixels=599)
+    assert read_image(tmp_path / "a.png", max_pixels=600).pixels.shape == (20, 30, 3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tif", "bmp"])
+def test_truncated_pictures(tmp_path, rgb, extension):
+    """An error, or all pixels (the last bytes of some formats hold none)."""
+    path = tmp_path / f"a.{extension}"
+    rgb.save(path)
+    data = path.read_bytes()
+    whole = read_image(path).pixels
+    refused = 0
+    for length in range(0, len(data), 7):
+        path.write_bytes(data[:length])
+        try:
+            np.testing.assert_array_equal(read_image(path).pixels, whole)
+        except ImageError as error:
+            refused += 1
+            assert str(error).startswith(f"{path}: ")
+            assert str(error).isprintable()
+    assert refused > 0.9 * len(data) / 7
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tif", "bmp"])
+def test_mutated_pictures_raise_nothing_else(tmp_path, rgb, extension):
+    path = tmp_path / f"a.{extension}"
+    rgb.save(path)
+    data = path.read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(150):
+        mutant = bytearray(data)
+        for at in rng.integers(0, len(data), rng.integers(1, 6)):
+            mutant[at] = rng.integers(256)
+        path.write_bytes(mutant)
+        try:
+            assert read_image(path).pixels.dtype == np.uint8
+        except ImageError as error:
+            refused += 1
+            assert str(error).isprintable()
+    assert refused
+
+
+def test_paths_that_are_not_files(tmp_path):
+    assert_refused(tmp_path / "missing.png", "No such file")
+    assert_refused(tmp_path, "is a directory")
+    (tmp_path / "file").write_bytes(b"")
+    assert_refused(tmp_path / "file" / "a.png", "Not a directory")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert_refused(tmp_path / "pipe", "not a regular file")  # And does not wait for a writer.
+
+
+# --------------------------------------------------------------------------------------- writing
+
+
+@pytest.mark.parametrize("name", ["b.png", "b.PNG", "b", "b.tif", "b.tiff", "b.webp", "b.bmp"])
+def test_write_is_lossless(tmp_path, rgb, name):
+    write_image(tmp_path / name, pixels_of(rgb))
+    expected = {"b": "PNG", "b.PNG": "PNG", "b.webp": "WEBP", "b.bmp": "BMP"}.get(name)
+    assert Image.open(tmp_path / name).format in (expected, *([] if expected else ["PNG", "TIFF"]))
+    np.testing.assert_array_equal(pixels_of(Image.open(tmp_path / name)), pixels_of(rgb))
+
+
+def test_write_jpeg(tmp_path, rgb):
+    write_image(tmp_path / "b.jpg", pixels_of(rgb))
+    written = Image.open(tmp_path / "b.jpg")
+    assert written.format == "JPEG"
+    assert np.abs(pixels_of(written).astype(int) - pixels_of(rgb)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    "name, shape, metadata, pattern",
+    [
+        ("b.gif", (4, 4, 3), {}, "extension .gif"),
+        ("b.gllmm", (4, 4, 3), {}, "extension .gllmm"),
+        ("b.jpg", (4, 4, 3), {TAG_ALPHA: b""}, "no alpha"),
+        ("b.bmp", (4, 4, 3), {TAG_ALPHA: b""}, "no alpha"),
+        ("b.bmp", (4, 4, 3), {TAG_ICC: b""}, "no colour profile"),
+        ("b.jpg", (1, 70000, 3), {}, "cannot hold"),
+        ("b.webp", (1, 20000, 3), {}, "cannot hold"),
+    ],
+)
+def test_formats_that_cannot_hold_the_picture(tmp_path, name, shape, metadata, pattern):
+    path = tmp_path / name
+    with pytest.raises(ImageError, match=pattern) as caught:
+        write_image(path, np.zeros(shape, np.uint8), metadata)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_bytes(tmp_path):
+    path = tmp_path / "out.gllmm"
+    images.write_bytes_atomic(path, b"first")
+    images.write_bytes_atomic(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_write_follows_links(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    images.write_bytes_atomic(tmp_path / "link", b"new")
+    assert (tmp_path / "real").read_bytes() == b"new"
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch, failure, step):
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+
+    def fail(*args):
+        raise failure
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(type(failure)) as caught:
+        images.write_bytes_atomic(path, b"new")
+    if isinstance(failure, OSError):
+        assert caught.value.filename == str(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_full_device():
+    with pytest.raises(OSError, match="No space left") as caught:
+        images.write_bytes_atomic("/dev/full", b"data")
+    assert caught.value.filename == "/dev/full"
+    assert not os.path.isfile("/dev/full")
+
+
+def test_unwritable_targets(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for target in (tmp_path, tmp_path / "file" / "out.png", tmp_path / "missing" / "out.png"):
+        with pytest.raises(OSError) as caught:
+            images.write_bytes_atomic(target, b"data")
+        assert caught.value.filename == str(target)
+        with pytest.raises(OSError):
+            images.check_target(target, tmp_path / "source.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_input_is_never_the_output(tmp_path):
+    source = tmp_path / "a.png"
+    source.write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(source)
+    os.link(source, tmp_path / "hard.png")
+    for name in ("a.png", "link.png", "hard.png", "../" + tmp_path.name + "/a.png"):
+        with pytest.raises(ImageError, match="is the input itself"):
+            images.check_target(tmp_path / name, source)
+    images.check_target(tmp_path / "other.png", source)

@@ -1,0 +1,206 @@
+"""Crops: determinism, arithmetic of positions, hold-out, what is too small, and clear errors."""
+
+import os
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gllmm_tf import errors
+from gllmm_tf.training import data
+
+QUALITIES = 8
+
+
+def coordinates(height, width, number=0):
+    """A picture whose pixel (i, j) is (i, j, number): every crop says where it is from."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.full_like(rows, number)], -1).astype(np.uint8)
+
+
+class Drawn(list):
+    """Pictures in memory."""
+
+    @property
+    def shapes(self):
+        return [picture.shape[:2] for picture in self]
+
+
+@pytest.fixture
+def drawn():
+    shapes = [(40, 50), (16, 90), (15, 200), (90, 16), (200, 15)]
+    return Drawn(coordinates(*shape, number) for number, shape in enumerate(shapes))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four PNGs of different sizes, in two folders."""
+    (tmp_path / "more").mkdir()
+    for number, name in enumerate(("b.png", "a.png", "more/c.png", "more/d.png")):
+        Image.fromarray(coordinates(20 + number, 30, number)).save(tmp_path / name)
+    return tmp_path
+
+
+def test_find_pictures(folder):
+    found = data.find_pictures(f"{folder}/*.png, {folder}/**/*.png")
+    assert [os.path.relpath(path, folder) for path in found] == [
+        "a.png",
+        "b.png",
+        "more/c.png",
+        "more/d.png",
+    ]
+    with pytest.raises(errors.ImageError, match="no picture matches; check --train_glob"):
+        data.find_pictures(f"{folder}/*.jpg")
+
+
+@pytest.mark.parametrize("held_out", [0, 1, 7])
+def test_split_is_disjoint_and_complete(held_out):
+    paths = [f"{i:02d}.png" for i in range(20)]
+    training, validation = data.split(paths, held_out)
+    assert len(validation) == held_out
+    assert not set(training) & set(validation)
+    assert sorted(training + validation) == paths
+    assert (training, validation) == data.split(paths, held_out)
+
+
+def test_split_takes_from_all_pictures_and_leaves_something():
+    paths = [f"{i:02d}.png" for i in range(20)]
+    assert data.split(paths, 7)[1] not in (paths[:7], paths[-7:])
+    with pytest.raises(errors.ImageError, match="none is left to train on"):
+        data.split(paths, 20)
+
+
+def test_crops_are_a_function_of_seed_step_and_index(drawn):
+    first, second = (data.Crops(drawn, 16, 3, QUALITIES) for _ in range(2))
+    large, qualities = first.batch(7, 6)
+    small, few = second.batch(7, 2)  # another batch size, nothing drawn before
+    np.testing.assert_array_equal(small, large[:2])
+    np.testing.assert_array_equal(few, qualities[:2])
+    for part, expected in zip(second.batch(7, 3, first=2), (large, qualities)):
+        np.testing.assert_array_equal(part, expected[2:5])
+    other_seed = data.Crops(drawn, 16, 4, QUALITIES).batch(7, 6)[0]
+    assert not np.array_equal(large, other_seed)
+    assert not np.array_equal(large, first.batch(8, 6)[0])
+
+
+def test_crops_are_parts_of_the_pictures_everywhere_and_flipped_half_of_the_time(drawn):
+    crops = data.Crops(drawn, 16, 0)
+    seen = SimpleNamespace(tops=set(), lefts=set(), numbers=[], flips=[])
+    for step in range(400):
+        crop = crops.crop(step, 0).astype(int)
+        flip = crop[0, 0, 1] > crop[0, 1, 1]
+        upright = crop[:, ::-1] if flip else crop
+        top, left, number = upright[0, 0]
+        expected = drawn[number][top : top + 16, left : left + 16]
+        np.testing.assert_array_equal(upright, expected)
+        seen.numbers.append(number)
+        seen.flips.append(flip)
+        if number == 0:
+            seen.tops.add(top)
+            seen.lefts.add(left)
+    assert 150 < sum(seen.flips) < 250
+    # Pictures 2 and 4 have a side of 15; the others are equally likely.
+    counts = np.bincount(seen.numbers, minlength=5)
+    assert counts[2] == counts[4] == 0
+    assert counts[[0, 1, 3]].min() > 90
+    assert min(seen.tops) == 0 and max(seen.tops) == 40 - 16
+    assert min(seen.lefts) <= 1 and max(seen.lefts) >= 50 - 16 - 1
+
+
+def test_small_pictures_are_counted_and_an_empty_rest_is_refused(drawn):
+    crops = data.Crops(drawn, 16, 0)
+    assert (len(crops), crops.num_small) == (3, 2)
+    with pytest.raises(errors.ImageError, match="all 5 training pictures are smaller .* 64 x 64"):
+        data.Crops(drawn, 64, 0)
+
+
+def test_qualities_cover_the_range(drawn):
+    crops = data.Crops(drawn, 16, 0, QUALITIES)
+    batches = np.stack([crops.batch(step, 8)[1] for step in range(60)])
+    assert batches.dtype == np.float32
+    assert batches.min() == 1.0 and batches.max() == QUALITIES
+    whole = np.mean(batches == np.round(batches))
+    assert 0.4 < whole < 0.6
+    assert np.all(np.bincount(np.floor(batches).astype(int).ravel(), minlength=9)[1:8] > 35)
+    # Each batch sees low and high rates.
+    assert np.all(batches.min(1) < 3.5) and np.all(batches.max(1) > 5.5)
+
+
+def test_fixed_rate_has_no_quality(drawn):
+    np.testing.assert_array_equal(data.Crops(drawn, 16, 0).batch(0, 3)[1], np.zeros(3, np.float32))
+
+
+def test_dataset_starts_anywhere(drawn):
+    crops = data.Crops(drawn, 16, 0, QUALITIES)
+    batches = list(crops.dataset(5, 8, 2, first=4).as_numpy_iterator())
+    assert len(batches) == 3
+    for step, (pixels, qualities) in zip((5, 6, 7), batches):
+        expected = crops.batch(step, 2, first=4)
+        np.testing.assert_array_equal(pixels, expected[0])
+        np.testing.assert_array_equal(qualities, expected[1])
+
+
+def test_fingerprint_follows_names_sizes_and_order(folder, tmp_path):
+    paths = data.find_pictures(f"{folder}/**/*.png")
+    first = data.fingerprint(paths)
+    assert data.fingerprint(paths[:-1]) != first != data.fingerprint(paths[::-1])
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    paths = [path.replace(str(folder), str(moved)) for path in paths]
+    assert data.fingerprint(paths) == first
+    with open(paths[0], "ab") as f:
+        f.write(b"x")
+    assert data.fingerprint(paths) != first
+
+
+def test_centre_crops(drawn):
+    crops = data.centre_crops(drawn, 16)
+    assert crops.shape == (3, 16, 16, 3)
+    np.testing.assert_array_equal(crops[:, 0, 0], [[12, 17, 0], [0, 37, 1], [37, 0, 3]])
+    assert data.centre_crops(drawn, 64).shape == (0, 64, 64, 3)
+
+
+def test_pictures_are_decoded_once_and_again_after_a_change(folder, tmp_path, monkeypatch):
+    paths = data.find_pictures(f"{folder}/**/*.png")
+    cache = str(tmp_path / "cache")
+    pictures = data.Pictures.open(paths, cache)
+    assert len(pictures) == 4
+    for i, path in enumerate(paths):
+        np.testing.assert_array_equal(pictures[i], np.asarray(Image.open(path)))
+
+    calls = []
+    decode = data.decode
+    monkeypatch.setattr(data, "decode", lambda path: calls.append(path) or decode(path))
+    np.testing.assert_array_equal(data.Pictures.open(paths, cache)[3], pictures[3])
+    assert not calls
+    changed = coordinates(33, 30, 9)
+    Image.fromarray(changed).save(paths[3])
+    np.testing.assert_array_equal(data.Pictures.open(paths, cache)[3], changed)
+    assert len(calls) == 4
+    assert not [name for name in os.listdir(cache) if name.endswith("tmp")]
+
+
+def test_pictures_of_other_kinds_become_rgb(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(data.decode(tmp_path / "grey.png"), grey[..., None].repeat(3, -1))
+
+
+def test_unreadable_picture_is_named(folder, tmp_path):
+    (folder / "a.png").write_bytes(b"no picture")
+    paths = data.find_pictures(f"{folder}/*.png")
+    with pytest.raises(errors.ImageError, match="a.png: not a readable picture .*; remove it"):
+        data.Pictures.open(paths, str(tmp_path / "cache"))
+    assert os.listdir(tmp_path / "cache") == []
+
+
+def test_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
+    paths = data.find_pictures(f"{folder}/*.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.GllmmError, match="cannot be written .*; name another folder by"):
+        data.Pictures.open(paths, str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2000))
+    with pytest.raises(errors.GllmmError, match="GB free are too few for the decoded pictures"):
+        data.Pictures.open(paths, str(tmp_path / "cache"))
+    assert os.listdir(tmp_path / "cache") == []
