@@ -20,40 +20,47 @@ Under a minute on two cores.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up messages of TensorFlow
-
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image, ImageDraw, ImageFont
 
-from experiments.common.coders import Coder, ExperimentError, jpeg_coder
-from experiments.rate_distortion.rate_distortion import read_image
+from experiments.common import places, processes, program
+from experiments.common.coders import Coder, jpeg_coder
+from experiments.common.pictures import read_image
+from experiments.common.program import ExperimentError
 from gllmm_tf import metrics
 
-SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "assets/friends.png")
 AMPLIFICATION = 8
 ROUNDS = 6  # of refinement
 CROP = (192, 256)  # height and width of each panel of the comparison, before doubling
+FILES = {  # what is left in the folder, in the order of the last lines
+    "comparison.png": "a part of original, gllmm_tf and JPEG at double size: begin here",
+    "original.png": "the picture",
+    "picture.gllmm": "the file",
+    "reconstruction.png": "what the file holds",
+    "refined.gllmm": f"the file of an encoder that searched {ROUNDS} rounds longer",
+    "refined.png": "what it holds",
+    "difference.png": f"mid grey + {AMPLIFICATION} times (reconstruction - original)",
+}
 
 
-def run_command(*arguments: str) -> float:
-    """Runs the console command in a process of its own and returns its seconds.
+def gllmm(command: str, *arguments: str) -> None:
+    """Runs the console command in a process of its own, and prints it with its seconds.
 
     Raises:
         ExperimentError: with the command's own line when it fails.
     """
+    shown = ["gllmm", command, *arguments]
+    print("  $ " + " ".join(shown), end="", flush=True)
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "gllmm_tf.cli", *arguments], capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise ExperimentError((done.stderr.strip() or "gllmm failed").splitlines()[-1])
-    return time.perf_counter() - start
+    done = processes.finished([sys.executable, "-m", "gllmm_tf.cli", command, *arguments])
+    print(f"   {time.perf_counter() - start:.1f} s", flush=True)
+    if done.returncode:
+        raise ExperimentError(processes.last_line(done))
 
 
 def jpeg_of_size(image: np.ndarray, size: int) -> tuple[np.ndarray, int, int]:
@@ -80,7 +87,7 @@ def amplified_difference(original: np.ndarray, reconstruction: np.ndarray) -> np
 
 
 def busiest_part(image: np.ndarray) -> tuple[int, int]:
-    """Returns the top left corner of the part of size `CROP` with most detail."""
+    """Returns (top, left) of the part of size `CROP` that has most detail."""
     grey = image.astype(np.float64).mean(-1)
     detail = np.zeros_like(grey)
     detail[:-1] += np.abs(np.diff(grey, axis=0))
@@ -109,17 +116,38 @@ def comparison(panels: Sequence[tuple[str, np.ndarray]]) -> Image.Image:
     return sheet
 
 
-def quality_text(original: np.ndarray, other: np.ndarray) -> str:
-    """Returns PSNR and MS-SSIM as text."""
+def row(name: str, size: int, original: np.ndarray, other: np.ndarray, note: str = "") -> str:
+    """Returns a line of the table: a codec's file and what came back."""
     ms_ssim = metrics.ms_ssim(original, other)
-    text = f"PSNR {metrics.psnr(original, other):.2f} dB"
-    return text if ms_ssim is None else f"{text}   MS-SSIM {ms_ssim:.4f}"
+    bpp = 8 * size / original[..., 0].size
+    return (
+        f"  {name:<12}{size:>10,}{bpp:>9.3f}{original.size / size:>8.0f} : 1"
+        f"{metrics.psnr(original, other):>9.2f} dB{'-' if ms_ssim is None else f'{ms_ssim:.4f}':>10}"
+        f"   {note}"
+    ).rstrip()
+
+
+def code(folder: str, stem: str, model: str | None, options: Sequence[str]) -> tuple[int, str]:
+    """Compresses the original into STEM.gllmm and back; returns (bytes, path of the picture).
+
+    Raises:
+        ExperimentError: a command fails, with one line that says why.
+    """
+    use = [] if model is None else [f"--model={model}"]
+    file = os.path.join(folder, f"{stem}.gllmm")
+    decoded = os.path.join(folder, "reconstruction.png" if stem == "picture" else f"{stem}.png")
+    for path in (file, decoded):  # a former demo's
+        if os.path.exists(path):
+            os.remove(path)
+    gllmm("compress", *use, *options, os.path.join(folder, "original.png"), file)
+    gllmm("decompress", *use, file, decoded)
+    return os.path.getsize(file), decoded
 
 
 def demonstrate(
     picture: str, folder: str, model: str | None = None, quality: str | None = None
 ) -> str:
-    """Makes all files in `folder` and returns the report.
+    """Makes all files in `folder` and returns the report; prints each command on the way.
 
     Args:
         picture: path.
@@ -130,27 +158,13 @@ def demonstrate(
     Raises:
         ExperimentError: when a step fails, with one line that says why.
     """
+    original = read_image(picture)
     os.makedirs(folder, exist_ok=True)
-    names = "original.png", "picture.gllmm", "reconstruction.png", "refined.gllmm", "refined.png"
-    original_path, *made = (os.path.join(folder, name) for name in names)
-    file_path, decoded_path, refined_path, refined_decoded_path = made
-    try:
-        original = read_image(picture)
-    except OSError as error:
-        raise ExperimentError(f"{picture}: {error.strerror or error}.") from None
-    Image.fromarray(original).save(original_path)
-    for path in made:  # a former demo's
-        if os.path.exists(path):
-            os.remove(path)
-    options = [] if model is None else [f"--model={model}"]
-    encode_options = options + ([] if quality is None else [f"--quality={quality}"])
-    encode_seconds = run_command("compress", *encode_options, original_path, file_path)
-    decode_seconds = run_command("decompress", *options, file_path, decoded_path)
-    reconstruction = read_image(decoded_path)
-    refine_options = [*encode_options, f"--refine={ROUNDS}"]
-    refine_seconds = run_command("compress", *refine_options, original_path, refined_path)
-    run_command("decompress", *options, refined_path, refined_decoded_path)
-    size, refined_size = (os.path.getsize(path) for path in (file_path, refined_path))
+    Image.fromarray(original).save(os.path.join(folder, "original.png"))
+    options = [] if quality is None else [f"--quality={quality}"]
+    size, decoded = code(folder, "picture", model, options)
+    refined = code(folder, "refined", model, [*options, f"--refine={ROUNDS}"])
+    reconstruction = read_image(decoded)
     jpeg, jpeg_size, jpeg_quality = jpeg_of_size(original, size)
 
     difference = amplified_difference(original, reconstruction)
@@ -158,44 +172,30 @@ def demonstrate(
     titles = f"original, {original.size:,} bytes of pixels", f"gllmm_tf, {size:,} bytes"
     panels = zip((*titles, f"JPEG, {jpeg_size:,} bytes"), (original, reconstruction, jpeg))
     comparison(list(panels)).save(os.path.join(folder, "comparison.png"))
-
     height, width = original.shape[:2]
-    bpp = [8 * number / (height * width) for number in (size, refined_size, jpeg_size)]
-    return "\n".join(
-        [
-            f"{os.path.basename(picture)}, {width} x {height} pixels",
-            f"  gllmm_tf  {size:7,} bytes   {bpp[0]:.3f} bpp   "
-            f"{quality_text(original, reconstruction)}   ({original.size / size:.0f} : 1)",
-            f"  refined   {refined_size:7,} bytes   {bpp[1]:.3f} bpp   "
-            f"{quality_text(original, read_image(refined_decoded_path))}   (--refine {ROUNDS})",
-            f"  JPEG      {jpeg_size:7,} bytes   {bpp[2]:.3f} bpp   "
-            f"{quality_text(original, jpeg)}   (quality {jpeg_quality})",
-            f"  compress {encode_seconds:.1f} s, refined {refine_seconds:.1f} s, decompress "
-            f"{decode_seconds:.1f} s, each a process of its own with start and model loading",
-            f"Look into {folder}: original.png, reconstruction.png, refined.png, difference.png "
-            f"(errors times {AMPLIFICATION}), comparison.png",
-        ]
-    )
+    lines = [
+        f"{os.path.basename(picture)}, {width} x {height} pixels",
+        "",
+        f"{'':14}{'bytes':>10}{'bpp':>9}{'ratio':>12}{'PSNR':>12}{'MS-SSIM':>10}",
+        row("gllmm_tf", size, original, reconstruction),
+        row("refined", refined[0], original, read_image(refined[1]), f"--refine={ROUNDS}"),
+        row("JPEG", jpeg_size, original, jpeg, f"quality {jpeg_quality}, at most as many bytes"),
+        "",
+        f"Look into {folder}:",
+    ]
+    return "\n".join([*lines, *(f"  {name:<20}{text}" for name, text in FILES.items())])
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
     flags.DEFINE_string("output", "demo", "Folder for the files.")
-    flags.DEFINE_string("model", None, "Name or path; default: the shipped default.")
+    program.define_model()
     flags.DEFINE_string("quality", None, "Quality of a variable-rate model.")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 2:
-        raise app.UsageError(f"One picture, please; got {argv[1:]}.")
-    f = flags.FLAGS
-    picture = os.path.normpath((argv[1:] or [SAMPLE])[0])
-    try:
-        print(demonstrate(picture, f.output, f.model, f.quality))
-    except ExperimentError as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues, picture: str = places.SAMPLES[0]) -> None:
+    print("A photograph there and back; each command starts, loads the model and works:\n")
+    print("\n" + demonstrate(os.path.normpath(picture), f.output, f.model, f.quality))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags, ["[PICTURE]"])

@@ -27,9 +27,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, features
 
-
-class ExperimentError(Exception):
-    """A request that cannot be carried out; the message is one line for the user."""
+from experiments.common.program import ExperimentError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +218,9 @@ def learned_coder(label: str, models: Sequence[str | None], refine: int = 0) -> 
     return Coder(
         label,
         tuple(f"{key}@{codec_of(key).identity.hex()}{refined}" for key in settings),
-        lambda image, setting: codec_of(setting).compress(image, quality_of(setting), refine),
+        lambda image, setting: codec_of(setting).compress(
+            image, quality_of(setting), refine=refine
+        ),
         lambda data, setting: codec_of(setting).decompress(data),
         prepare,
     )

@@ -1,4 +1,4 @@
-"""Tables that a command keeps up to date inside a page written by hand.
+"""Markdown tables, and pages written by hand in which a command keeps its table up to date.
 
 A page has a pair of marks, each on a line of its own,
 
@@ -10,18 +10,28 @@ and what stands between them is replaced by what the command measured.
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterable, Sequence
 
-from experiments.common.coders import ExperimentError
-from gllmm_tf.files.images import write_bytes_atomic
-
-DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs")
+from experiments.common import records
+from experiments.common.program import ExperimentError
 
 
-def _pattern(name: str) -> re.Pattern:
-    name = re.escape(name)
-    return re.compile(rf"(<!-- begin {name}: [^\n]*-->\n).*?(<!-- end {name} -->)", re.DOTALL)
+def markdown(head: Sequence[str], align: str, rows: Iterable[Sequence[object]]) -> list[str]:
+    """Returns the lines of a table.
+
+    Args:
+        head: titles of the columns.
+        align: a letter per column, "l" or "r"; the last letter stands for all that follow.
+        rows: cells.
+    """
+    align = align.ljust(len(head), align[-1])
+    lines = [_line(head), "|" + "|".join("---" if a == "l" else "---:" for a in align) + "|"]
+    return lines + [_line(row) for row in rows]
+
+
+def _line(cells: Iterable[object]) -> str:
+    return "|" + "|".join(f" {cell} " if cell != "" else " " for cell in cells) + "|"
 
 
 def insert(page: str, name: str, text: str) -> None:
@@ -35,7 +45,7 @@ def insert(page: str, name: str, text: str) -> None:
     if count != 1:
         raise ExperimentError(f"{page}: needs one pair of marks of {name!r}, has {count}.")
     if new != old:
-        write_bytes_atomic(page, new.encode())
+        records.write_text(page, new)
 
 
 def extract(page: str, name: str) -> str:
@@ -44,6 +54,11 @@ def extract(page: str, name: str) -> str:
     if match is None:
         raise ExperimentError(f"{page}: has no marks of {name!r}.")
     return match[0][len(match[1]) : -len(match[2])]
+
+
+def _pattern(name: str) -> re.Pattern:
+    name = re.escape(name)
+    return re.compile(rf"(<!-- begin {name}: [^\n]*-->\n).*?(<!-- end {name} -->)", re.DOTALL)
 
 
 def _read(page: str) -> str:

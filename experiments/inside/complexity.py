@@ -14,7 +14,7 @@ Cheng et al. at N = 128, 192 and 256, and every model that ships.
     encoder    g_a + h_a + h_s + entropy;   decoder   h_s + entropy + g_s
 
 The arithmetic of the distributions themselves (exponentials, CDFs), GDN's square roots and the range
-coder are no MACs and are left out; GDN's matrix is in. MACs are per pixel of a padded picture.
+coder are no MACs and are omitted; GDN's matrix is in. MACs are per pixel of a padded picture.
 
 Seconds are those of the stages of `gllmm_tf.Codec` for the models that ship, at their default quality:
 the median of `--repeats` warm calls. They depend on the machine and on what else it does.
@@ -24,27 +24,23 @@ Writes CSVs and tables to experiments/results, and the tables into docs/figures.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 import statistics
 from collections.abc import Sequence
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
 import gllmm_tf
-from experiments.common import doc_tables
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion.rate_distortion import read_image
+from experiments.common import doc_tables, places, program, records
+from experiments.common.pictures import read_image
 from gllmm_tf import config as config_lib
-from gllmm_tf.errors import GllmmError
 from gllmm_tf.model import compression as model_lib
 from gllmm_tf.zoo import registry
 
+FIELDS = ("model", "part", "parameters", "mac_per_pixel")
 PARTS = ("g_a", "g_s", "h_a", "h_s", "entropy")
 ENCODER = ("g_a", "h_a", "h_s", "entropy")
 DECODER = ("h_s", "entropy", "g_s")
@@ -133,32 +129,24 @@ def configurations() -> dict[str, config_lib.ModelConfig]:
 
 def format_counts(counts: dict[str, Complexity]) -> str:
     """Returns the counts as Markdown."""
-    lines = [
-        "| | parameters | in `entropy` | kMAC per pixel: encoder | decoder | "
-        + " | ".join(f"`{part}`" for part in PARTS)
-        + " |",
-        "|---|" + "---:|" * (4 + len(PARTS)),
-    ]
+    head = ["", "parameters", "in `entropy`", "kMAC per pixel: encoder", "decoder"]
+    rows = []
     for name, c in counts.items():
-        cells = [
-            f"{sum(c.parameters.values()) / 1e6:.1f} M",
-            f"{c.parameters['entropy'] / 1e6:.1f} M",
-        ]
-        cells += [f"{value / 1e3:.1f}" for value in (c.encoder, c.decoder)]
-        cells += [f"{c.macs[part] / 1e3:.1f}" for part in PARTS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        total, entropy = sum(c.parameters.values()), c.parameters["entropy"]
+        macs = [c.encoder, c.decoder, *(c.macs[part] for part in PARTS)]
+        millions = [f"{count / 1e6:.1f} M" for count in (total, entropy)]
+        rows.append([name, *millions, *(f"{count / 1e3:.1f}" for count in macs)])
+    head += [f"`{part}`" for part in PARTS]
+    return "\n".join(doc_tables.markdown(head, "lr", rows))
 
 
-def write_counts(counts: dict[str, Complexity], path: str) -> None:
-    """Writes a row per model and part."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", "part", "parameters", "mac_per_pixel"])
-        for name, c in counts.items():
-            for part in PARTS:
-                writer.writerow([name, part, c.parameters[part], f"{c.macs[part]:.3f}"])
+def rows_of(counts: dict[str, Complexity]) -> list[dict]:
+    """Returns a row per model and part."""
+    return [
+        dict(zip(FIELDS, (name, part, c.parameters[part], f"{c.macs[part]:.3f}")))
+        for name, c in counts.items()
+        for part in PARTS
+    ]
 
 
 def stage_seconds(codec, image, repeats: int) -> dict[str, float]:
@@ -174,62 +162,44 @@ def stage_seconds(codec, image, repeats: int) -> dict[str, float]:
 
 
 def format_seconds(seconds: dict[str, dict], size: tuple[int, int], repeats: int) -> str:
-    """Returns the seconds per stage as Markdown, stages below 5 ms left out."""
+    """Returns the seconds per stage as Markdown, stages below 5 ms omitted."""
     stages = dict.fromkeys(stage for times in seconds.values() for stage in times)
     stages = [s for s in stages if max(times.get(s, 0) for times in seconds.values()) >= 0.005]
-    lines = [
+    rows = [[f"`{n}`", *(f"{times[s]:.2f}" for s in stages)] for n, times in seconds.items()]
+    about = (
         f"Seconds for {size[1]} x {size[0]} pixels, median of {repeats} warm calls, "
-        f"{os.cpu_count()} CPU cores.",
-        "",
-        "| | " + " | ".join(stages) + " |",
-        "|---|" + "---:|" * len(stages),
-    ]
-    for name, times in seconds.items():
-        lines.append(f"| `{name}` | " + " | ".join(f"{times[s]:.2f}" for s in stages) + " |")
-    return "\n".join(lines)
+        f"{os.cpu_count()} CPU cores."
+    )
+    return "\n".join([about, "", *doc_tables.markdown(["", *stages], "lr", rows)])
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
     flags.DEFINE_string("image", None, "Picture for the seconds; without it only counts.")
     flags.DEFINE_integer("repeats", 5, "Warm calls per model.", lower_bound=1)
-    flags.DEFINE_string(
-        "output", "experiments/results/complexity", "Beginning of the files' paths."
-    )
-    flags.DEFINE_string(
-        "page", os.path.join(doc_tables.DOCS, "figures.md"), "Page with the tables, or nothing."
-    )
+    output = f"{places.RESULTS}/complexity"
+    flags.DEFINE_string("output", output, "Beginning of the files' paths.")
+    program.define_page("figures.md")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; a picture goes to --image.")
-    f = flags.FLAGS
-    try:
-        table = configurations()
-        counts = {name: complexity_of(table[name]) for name in tqdm(table, unit="model")}
-        texts = {"complexity": format_counts(counts)}
-        write_counts(counts, f"{f.output}.csv")
-        if f.image:
-            image = read_image(f.image)
-            seconds = {
-                name: stage_seconds(gllmm_tf.Codec.load(name), image, f.repeats)
-                for name in registry.shipped_names()
-            }
-            texts["seconds"] = format_seconds(seconds, image.shape[:2], f.repeats)
-        for name, text in texts.items():
-            print(text + "\n")
-            path = f"{f.output}{'' if name == 'complexity' else '_' + name}.md"
-            with open(path, "w") as file:
-                file.write(text + "\n")
-            if f.page:
-                doc_tables.insert(f.page, name, text)
-    except OSError as error:
-        raise SystemExit(f"{error.filename}: {error.strerror}.") from None
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    table = configurations()
+    counts = {name: complexity_of(table[name]) for name in tqdm(table, unit="model")}
+    records.write_csv(f"{f.output}.csv", FIELDS, rows_of(counts))
+    texts = {"complexity": format_counts(counts)}
+    if f.image:
+        image = read_image(f.image)
+        seconds = {
+            name: stage_seconds(gllmm_tf.Codec.load(name), image, f.repeats)
+            for name in registry.shipped_names()
+        }
+        texts["seconds"] = format_seconds(seconds, image.shape[:2], f.repeats)
+    for name, text in texts.items():
+        print(text + "\n")
+        suffix = "" if name == "complexity" else f"_{name}"
+        records.write_text(f"{f.output}{suffix}.md", text + "\n")
+        if f.page:
+            doc_tables.insert(f.page, name, text)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -18,28 +18,19 @@ cores.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import os
 from collections.abc import Sequence
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy import special
 
-from experiments.common.coders import ExperimentError
-from experiments.inside.where_bits_go import (
-    Latents,
-    define_flags,
-    look_inside,
-    per_channel,
-    title_of,
-)
-from experiments.rate_distortion.plots import pyplot, save_png
-from experiments.rate_distortion.rate_distortion import read_image
-from gllmm_tf.errors import GllmmError
+from experiments.common import program, records
+from experiments.common.figures import pyplot, save_png, tidy
+from experiments.common.pictures import read_image
+from experiments.common.program import ExperimentError
+from experiments.inside import latents as inside
+from experiments.inside.latents import Latents, look_inside, per_channel, title_of
 
 COLOURS = dict(zip(("gaussian", "laplacian", "logistic"), ("#56b4e9", "#e69f00", "#009e73")))
 NAMES = {"gaussian": "Gaussian", "laplacian": "Laplacian", "logistic": "logistic"}
@@ -139,9 +130,9 @@ def draw(fits: Sequence[Fit], ranks: Sequence[int], title: str):
     for column, (fit, rank) in enumerate(zip(fits, ranks)):
         _draw_histogram(axes[0, column], fit, rank)
         _draw_position(axes[1, column], fit)
-        for row in (0, 1):
-            axes[row, column].spines[["top", "right"]].set_visible(False)
-            axes[row, column].locator_params(axis="x", integer=True)
+        for part in axes[:, column]:
+            tidy(part, grid="")
+            part.locator_params(axis="x", integer=True)
     axes[0, 0].set_ylabel("share of the positions")
     axes[1, 0].set_ylabel("probability")
     families = fits[0].families
@@ -197,32 +188,27 @@ def _draw_position(axes, fit: Fit) -> None:
     axes.set_xlabel("integer")
 
 
-def write_csv(fits: Sequence[Fit], path: str) -> None:
-    """Writes a row per channel and integer."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["channel", "integer", "count", *fits[0].families])
-        for fit in fits:
-            for k, count, parts in zip(fit.integers, fit.counts, fit.predicted.T):
-                writer.writerow([fit.channel, k, count, *(f"{p:.6f}" for p in parts)])
+def rows_of(fits: Sequence[Fit]) -> list[dict]:
+    """Returns a row per channel and integer."""
+    rows = []
+    for fit in fits:
+        for k, count, parts in zip(fit.integers, fit.counts, fit.predicted.T):
+            shares = {family: f"{p:.6f}" for family, p in zip(fit.families, parts)}
+            rows.append({"channel": fit.channel, "integer": k, "count": count, **shares})
+    return rows
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; the picture goes to --image.")
-    f = flags.FLAGS
-    try:
-        ranks = [int(rank) for rank in f.ranks]
-        latents = look_inside(f.model, read_image(f.image), f.quality)
-        fits = [fit_of(latents, channel) for channel in choose_channels(latents, ranks)]
-    except OSError as error:
-        raise SystemExit(f"{f.image}: {error.strerror or error}") from None
-    except ValueError:
-        raise SystemExit(f"--ranks={','.join(f.ranks)}: whole numbers, please.") from None
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
-    write_csv(fits, f"{f.output}.csv")
+def define_flags() -> None:
+    inside.define_flags("mixture_fit")
+    flags.DEFINE_list("ranks", ["1", "4", "16"], "Channels, by rank in bits.")
+
+
+def main(f: flags.FlagValues) -> None:
+    ranks = program.numbers("ranks", f.ranks, int)
+    latents = look_inside(f.model, read_image(f.image), f.quality)
+    fits = [fit_of(latents, channel) for channel in choose_channels(latents, ranks)]
+    rows = rows_of(fits)
+    records.write_csv(f"{f.output}.csv", list(rows[0]), rows)
     for fit in fits:
         print(f"channel {fit.channel}: total variation {distance(fit):.4f}")
     figure = draw(fits, ranks, title_of(f.model, f.image, latents))
@@ -230,6 +216,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    define_flags("experiments/results/mixture_fit")
-    flags.DEFINE_list("ranks", ["1", "4", "16"], "Channels, by rank in bits.")
-    app.run(main)
+    program.run(main, define_flags)

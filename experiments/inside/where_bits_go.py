@@ -9,86 +9,30 @@ one quality:
                    stands for, beside the picture
     per channel    summed over the positions, channels in order of their cost, and their running share
 
-Writes a figure (.png) and a CSV with a row per channel. The header of the file and the coder's
-own loss, a few bytes, are not in it (experiments/rate_distortion/rate_overhead.py measures them). Ten seconds at N =
-48 on two cores.
+Writes a figure (.png) and a CSV with a row per channel. The header of the file and the coder's own
+loss, a few bytes, are not in it (experiments/rate_distortion/rate_overhead.py measures them). Ten
+seconds at N = 48 on two cores.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import os
-from collections.abc import Sequence
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
-import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
-import gllmm_tf
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion.plots import OURS, PALETTE, pyplot, save_png
-from experiments.rate_distortion.rate_distortion import read_image
+from experiments.common import program, records
+from experiments.common.figures import OURS, PALETTE, pyplot, save_png
+from experiments.common.pictures import read_image
+from experiments.inside.latents import (
+    Latents,
+    define_flags,
+    look_inside,
+    per_channel,
+    per_position,
+    title_of,
+)
 from gllmm_tf.config import LATENT_STRIDE
-from gllmm_tf.errors import GllmmError
-from gllmm_tf.model.mixture import Mixture
-from gllmm_tf.zoo import registry
-from gllmm_tf.zoo.model_file import restore_model
 
-
-@dataclasses.dataclass(frozen=True)
-class Latents:
-    """A coded picture seen from inside.
-
-    Attributes:
-        y_hat: float32 [h, w, N].
-        mixture: of y_hat, `Mixture` with leading axes [h, w].
-        y_bits: float32 [h, w, N].
-        z_bits: float32 [h / 4, w / 4, N].
-        size: bytes of the file.
-        quality: or None for a fixed rate.
-    """
-
-    y_hat: np.ndarray
-    mixture: Mixture
-    y_bits: np.ndarray
-    z_bits: np.ndarray
-    size: int
-    quality: float | None
-
-
-def look_inside(model_name: str | None, image: np.ndarray, quality: float | None) -> Latents:
-    """Codes uint8 [H, W, 3] and returns what the float model thinks of its latents."""
-    stored = registry.read_model(model_name)
-    codec, model = gllmm_tf.Codec(stored), restore_model(stored)
-    encoded = codec.encode(image, quality)
-    y_hat, z_hat = (tf.cast(latent, tf.float32)[None] for latent in encoded.latents)
-    inverse_z, phi_offset = 1.0, 0.0
-    if model.gains is not None:
-        quality = codec.decode(encoded.data).quality
-        _, _, _, inverse_z, phi_offset = model.gains(tf.constant([quality], tf.float32))
-    phi = tf.cast(model.h_s(z_hat * inverse_z), tf.float32) + phi_offset
-    mixture = model.mixture(y_hat, phi)
-    return Latents(
-        y_hat=y_hat[0].numpy(),
-        mixture=mixture,
-        y_bits=mixture.bits(y_hat)[0].numpy(),
-        z_bits=model.z_bottleneck(z_hat)[0].numpy(),
-        size=len(encoded.data),
-        quality=quality,
-    )
-
-
-def per_position(y_bits: np.ndarray) -> np.ndarray:
-    """Returns bits per pixel of every position, [h, w]."""
-    return y_bits.sum(-1) / LATENT_STRIDE**2
-
-
-def per_channel(y_bits: np.ndarray) -> np.ndarray:
-    """Returns bits of every channel, [N]."""
-    return y_bits.sum((0, 1), dtype=np.float64)
+FIELDS = ("channel", "bits", "mean_magnitude", "zeros")
 
 
 def draw(image: np.ndarray, latents: Latents, title: str):
@@ -147,50 +91,25 @@ def summary(latents: Latents) -> str:
     )
 
 
-def write_csv(latents: Latents, path: str) -> None:
-    """Writes a row per channel: bits, mean magnitude and share of zeros of y_hat."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["channel", "bits", "mean_magnitude", "zeros"])
-        for channel, bits in enumerate(per_channel(latents.y_bits)):
-            values = latents.y_hat[..., channel]
-            magnitude, zeros = np.mean(np.abs(values)), np.mean(values == 0)
-            writer.writerow([channel, f"{bits:.1f}", f"{magnitude:.4f}", f"{zeros:.4f}"])
+def rows_of(latents: Latents) -> list[dict]:
+    """Returns a row per channel: bits, mean magnitude and share of zeros of y_hat."""
+    rows = []
+    for channel, bits in enumerate(per_channel(latents.y_bits)):
+        values = latents.y_hat[..., channel]
+        magnitude, zeros = np.mean(np.abs(values)), np.mean(values == 0)
+        cells = (channel, f"{bits:.1f}", f"{magnitude:.4f}", f"{zeros:.4f}")
+        rows.append(dict(zip(FIELDS, cells)))
+    return rows
 
 
-def title_of(model: str | None, image_path: str, latents: Latents) -> str:
-    """Returns the title of a figure of one picture at one quality."""
-    name = os.path.basename(model or registry.DEFAULT_MODEL)
-    at = "" if latents.quality is None else f", quality {latents.quality:g}"
-    return f"{os.path.basename(image_path)}, {name}{at}, {latents.size:,} bytes"
-
-
-def define_flags(output: str) -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_string("image", "assets/friends.png", "Picture.")
-    flags.DEFINE_string("model", None, "Name or path; default: the shipped default.")
-    flags.DEFINE_float("quality", None, "Of a variable-rate model; default: its default.")
-    flags.DEFINE_string("output", output, "Beginning of the files' paths.")
-
-
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; the picture goes to --image.")
-    f = flags.FLAGS
-    try:
-        image = read_image(f.image)
-        latents = look_inside(f.model, image, f.quality)
-    except OSError as error:
-        raise SystemExit(f"{f.image}: {error.strerror or error}") from None
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
-    write_csv(latents, f"{f.output}.csv")
+def main(f: flags.FlagValues) -> None:
+    image = read_image(f.image)
+    latents = look_inside(f.model, image, f.quality)
+    records.write_csv(f"{f.output}.csv", FIELDS, rows_of(latents))
     print(summary(latents))
     figure = draw(image, latents, title_of(f.model, f.image, latents))
     print(f"{f.output}.csv", save_png(figure, f.output, dpi=90), sep="\n")
 
 
 if __name__ == "__main__":
-    define_flags("experiments/results/where_bits_go")
-    app.run(main)
+    program.run(main, lambda: define_flags("where_bits_go"))

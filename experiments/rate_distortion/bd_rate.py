@@ -21,15 +21,15 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy.interpolate import PchipInterpolator
 
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion import rate_distortion
+from experiments.common import doc_tables, places, program
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion.results import average_curve, common_images, read_rows
 from gllmm_tf import metrics
 
 PSNR, MS_SSIM = "PSNR", "MS-SSIM (dB)"  # the two scales of quality, both in dB
-PUBLISHED_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published")
 KODAK = {f"kodim{number:02d}" for number in range(1, 25)}
 
 
@@ -117,7 +117,7 @@ def measured_curves(rows: Sequence[dict]) -> dict[str, list[Curve]]:
     settings, and MS-SSIM of pictures too small for it, have no curve.
     """
     curves = {PSNR: [], MS_SSIM: []}
-    for codec, points in rate_distortion.average_curve(rows).items():
+    for codec, points in average_curve(rows).items():
         if len(points) < 2:
             continue
         bpp = [point.bpp for point in points]
@@ -139,7 +139,7 @@ def published_curves(name_or_path: str) -> dict[str, list[Curve]]:
     """
     path = name_or_path
     if not os.path.exists(path):
-        path = os.path.join(PUBLISHED_FOLDER, name_or_path + ".csv")
+        path = os.path.join(places.PUBLISHED, name_or_path + ".csv")
     scales = {
         "PSNR_RGB_dB": (PSNR, float),
         "MS_SSIM_RGB": (MS_SSIM, lambda value: metrics.ms_ssim_db(float(value))),
@@ -174,8 +174,8 @@ def load_curves(results: str | None, published: str = "auto") -> dict[str, list[
     curves = {PSNR: [], MS_SSIM: []}
     images = set()
     if results is not None:
-        rows = rate_distortion.read_rows(results)
-        images = {os.path.splitext(name)[0] for name in rate_distortion.common_images(rows)}
+        rows = read_rows(results)
+        images = {os.path.splitext(name)[0] for name in common_images(rows)}
         curves = measured_curves(rows)
     if published == "auto":
         published = "kodak" if images == KODAK else "none"
@@ -226,10 +226,8 @@ def _sort_key(rate: BdRate | None) -> float:
 def format_table(curves: dict[str, list[Curve]], anchor: str) -> str:
     """Returns the table as Markdown."""
     published = {c.codec for metric in curves for c in curves[metric] if c.published}
-    lines = [
-        f"| codec | BD-rate against {anchor}, PSNR | over dB | BD-rate, MS-SSIM | over dB |",
-        "|---|---:|---|---:|---|",
-    ]
+    head = ["codec", f"BD-rate against {anchor}, PSNR", "over dB", "BD-rate, MS-SSIM", "over dB"]
+    rows = []
     for codec, rates in table(curves, anchor).items():
         cells = [codec + (" (published)" if codec in published else "")]
         for metric in (PSNR, MS_SSIM):
@@ -238,18 +236,17 @@ def format_table(curves: dict[str, list[Curve]], anchor: str) -> str:
                 cells += ["-", "-"]
             else:
                 cells += [f"{rate.percent:+.1f} %", f"{rate.low:.2f} to {rate.high:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return "\n".join(doc_tables.markdown(head, "lrlrl", rows))
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
     flags.DEFINE_string("anchor", "jpeg", "Codec to compare with, measured or published.")
-    define_published_flag()
+    define_published()
 
 
-def define_published_flag() -> None:
-    """Defines --published, for this command and others that draw the same curves."""
+def define_published() -> None:
+    """Defines --published, for this program and others that draw the same curves."""
     flags.DEFINE_string(
         "published",
         "auto",
@@ -258,16 +255,9 @@ def define_published_flag() -> None:
     )
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 2:
-        raise app.UsageError(f"One file of results, please; got {argv[1:]}.")
-    try:
-        curves = load_curves((argv[1:] or [None])[0], flags.FLAGS.published)
-        print(format_table(curves, flags.FLAGS.anchor))
-    except ExperimentError as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues, results: str | None = None) -> None:
+    print(format_table(load_curves(results, f.published), f.anchor))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags, ["[RESULTS]"])

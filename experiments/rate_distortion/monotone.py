@@ -6,7 +6,8 @@
 reads the rows of our codec that rate_distortion.py measured, at 1, 1.5, 2, .., the highest quality,
 and prints mean bpp and PSNR over the pictures with the step from the quality before. Exit status 1
 unless every mean bpp and PSNR is larger than the one before and no step of the mean rate is larger
-than 35 %. The column "rising" counts the pictures on which both rise, which is told, not judged.
+than 35 %. The column "rising" counts the pictures on which both
+rise; it has no limit.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion import rate_distortion
+from experiments.common import program
+from experiments.common.program import ExperimentError, LimitError
+from experiments.rate_distortion.results import common_images, read_rows
 
 LARGEST_STEP = 35.0  # percent of rate
 STEP = 0.5  # of quality, which has to be covered without a gap
@@ -48,14 +50,14 @@ def steps_of(rows: Sequence[dict], codec: str) -> tuple[list[Step], int]:
     """Returns the steps of a codec's qualities, ascending, and the number of pictures.
 
     Args:
-        rows: as from `rate_distortion.read_rows`.
+        rows: as from `results.read_rows`.
         codec: name of a curve of one model of variable rate.
 
     Raises:
         ExperimentError: there are no rows of this kind, or qualities are missing in between.
     """
     rows = [row for row in rows if row["codec"] == codec]
-    images = rate_distortion.common_images(rows)
+    images = common_images(rows)
     if not images:
         raise ExperimentError(f"No picture was measured with {codec!r} at all its qualities.")
     by_quality = {}  # quality -> {image: row}
@@ -113,24 +115,15 @@ def format_table(steps: Sequence[Step], images: int) -> str:
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
     flags.DEFINE_string("codec", "ours", "Name of our curve in the results.")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("One file of results, please.")
-    try:
-        steps, images = steps_of(rate_distortion.read_rows(argv[1]), flags.FLAGS.codec)
-    except ExperimentError as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues, results: str) -> None:
+    steps, images = steps_of(read_rows(results), f.codec)
     print(format_table(steps, images))
     if not all(step.good for step in steps):
-        raise SystemExit(
-            f"FAILED: bpp and PSNR must rise, and no step of the rate exceed {LARGEST_STEP:g} %"
-        )
+        raise LimitError(f"bpp and PSNR must rise, no step of the rate exceed {LARGEST_STEP:g} %")
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags, ["RESULTS"])

@@ -13,8 +13,8 @@ PSNR is that of the square itself, bits are per pixel of it, and
     cost     lambda 255^2 MSE + bits per pixel, what the model was trained for
     worth    how far the cost is below that of reflection, in percent of the rate with reflection
 
-By default the pictures are the two sample photographs, which no model was trained on. The figures go to
-a CSV. A minute on two cores.
+By default the pictures are the two sample photographs, which no model was trained on. The figures go
+to a CSV. A minute on two cores.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
-import gllmm_tf
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion.rate_distortion import find_images, read_image
-from experiments.rate_distortion.refinement_rounds import cost_of, write_rows
+from experiments.common import places, program, records
+from experiments.common.pictures import find_images, read_image
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion.cost import cost_of, load_variable_rate, worth
 from gllmm_tf import metrics
-from gllmm_tf.errors import GllmmError
 
 FIELDS = ("image", "side", "quality", "padding", "bytes", "bpp", "psnr", "cost", "worth")
 PADDINGS = {"reflected": "reflect", "repeated": "edge", "continued": None}
@@ -49,9 +48,7 @@ def measure(codec, image: np.ndarray, quality: float) -> list[dict]:
         bpp = 8 * len(data) / (height * width)
         cost = cost_of(codec, quality, bpp, psnr)
         rows.append({"padding": name, "bytes": len(data), "bpp": bpp, "psnr": psnr, "cost": cost})
-    for row in rows:
-        row["worth"] = 100 * (rows[0]["cost"] - row["cost"]) / rows[0]["bpp"]
-    return rows
+    return [{**row, "worth": worth(rows[0], row)} for row in rows]
 
 
 def squares(image: np.ndarray, side: int) -> list[np.ndarray]:
@@ -67,36 +64,10 @@ def squares(image: np.ndarray, side: int) -> list[np.ndarray]:
     return parts
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; pictures go to --images.")
-    f = flags.FLAGS
-    rows = []
-    try:
-        codec = gllmm_tf.Codec.load(f.model)
-        if not codec.config.lambdas:
-            raise ExperimentError("A model of variable rate is needed.")
-        jobs = [
-            (name, int(side), float(quality), part)
-            for name, path in find_images(f.images).items()
-            for side in f.sides
-            for part in squares(read_image(path), int(side))
-            for quality in f.qualities
-        ]
-        for name, side, quality, part in tqdm(jobs, unit="square", leave=False):
-            about = {"image": name, "side": side, "quality": quality}
-            rows += [{**about, **row} for row in measure(codec, part, quality)]
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
-    write_rows(f.output, FIELDS, rows)
-    print(format_table(rows))
-
-
 def format_table(rows: Sequence[dict]) -> str:
-    """Means over the squares, a line per side, quality and padding."""
+    """Returns means over the squares, a line per side, quality and padding."""
     lines = ["side  quality  padding      bytes    PSNR   worth"]
-    keys = {(row["side"], row["quality"], row["padding"]): None for row in rows}
-    for key in keys:
+    for key in dict.fromkeys((row["side"], row["quality"], row["padding"]) for row in rows):
         group = [row for row in rows if (row["side"], row["quality"], row["padding"]) == key]
         size, psnr, worth = (np.mean([r[k] for r in group]) for k in ("bytes", "psnr", "worth"))
         lines.append("{:4d}  {:7g}  {:10s}".format(*key) + f"{size:8.0f} {psnr:7.2f} {worth:6.1f}%")
@@ -104,14 +75,31 @@ def format_table(rows: Sequence[dict]) -> str:
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_list("images", ["assets/friends.png", "assets/picos_de_europa.png"], "Pictures.")
-    flags.DEFINE_string("model", None, "Name or path; default: the shipped default.")
+    program.define_images(places.SAMPLES)
+    program.define_model()
+    program.define_qualities(["2", "5", "8"])
     flags.DEFINE_list("sides", ["200", "235", "250"], "Sides of the squares, pixels.")
-    flags.DEFINE_list("qualities", ["2", "5", "8"], "Qualities.")
-    flags.DEFINE_string("output", "experiments/results/padding_cost.csv", "CSV.")
+    flags.DEFINE_string("output", f"{places.RESULTS}/padding_cost.csv", "CSV.")
+
+
+def main(f: flags.FlagValues) -> None:
+    sides = program.numbers("sides", f.sides, int)
+    qualities = program.numbers("qualities", f.qualities)
+    codec = load_variable_rate(f.model)
+    jobs = [
+        (name, side, quality, part)
+        for name, path in find_images(f.images).items()
+        for side in sides
+        for part in squares(read_image(path), side)
+        for quality in qualities
+    ]
+    rows = []
+    for name, side, quality, part in tqdm(jobs, unit="square", leave=False):
+        about = {"image": name, "side": side, "quality": quality}
+        rows += [{**about, **row} for row in measure(codec, part, quality)]
+    records.write_csv(f.output, FIELDS, rows)
+    print(format_table(rows))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -4,8 +4,7 @@
 
 writes FILE_psnr.png, FILE_psnr.svg, FILE_ms_ssim.png and FILE_ms_ssim.svg beside the results.
 Measured curves are solid with markers; published ones are dashed and say so. Every curve carries
-its name at its end, in its colour (Okabe and Ito's palette, which colour-blind readers can tell
-apart), so that no legend has to be matched.
+its name at its end, in its colour, so that no legend has to be matched.
 """
 
 from __future__ import annotations
@@ -13,19 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy.interpolate import PchipInterpolator
 
-from experiments.common.coders import ExperimentError
+from experiments.common import program
+from experiments.common.figures import OURS, PALETTE, pyplot, save, tidy
+from experiments.common.program import ExperimentError
 from experiments.rate_distortion import bd_rate
 
-matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402 (the backend comes first)
-
-PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#000000"]
-OURS = "#d55e00"
 PUBLISHED_COLOURS = ["#333333", "#7a7a7a", "#5b4b8a", "#8a5b4b", "#4b8a6a"]
 MARKERS = "osD^vPX*"
 DEFAULT_PUBLISHED = [
@@ -53,11 +48,11 @@ def draw(curves: Sequence[bd_rate.Curve], metric: str, title: str, max_bpp: floa
     if not curves:
         raise ExperimentError(f"No curve in {metric} has a point up to {max_bpp} bpp.")
     figure, axes = pyplot.subplots(figsize=(9.0, 6.0), layout="constrained")
-    styles = _styles(curves)
+    styles = styles_of(curves)
     labels = []
     for curve in curves:
         style = styles[curve.codec]
-        x, y = _visible_line(curve, max_bpp)
+        x, y = visible_line(curve, max_bpp)
         axes.plot(x, y, style["line"], color=style["colour"], lw=style["width"])
         seen = curve.bpp <= max_bpp
         if not curve.published:
@@ -76,12 +71,11 @@ def draw(curves: Sequence[bd_rate.Curve], metric: str, title: str, max_bpp: floa
     axes.set_xlabel("bits per pixel (size of the file)")
     axes.set_ylabel(f"{metric}, dB" if metric == bd_rate.PSNR else metric)
     axes.set_title(title, loc="left")
-    axes.grid(color="#dddddd", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     return figure
 
 
-def _styles(curves: Sequence[bd_rate.Curve]) -> dict[str, dict]:
+def styles_of(curves: Sequence[bd_rate.Curve]) -> dict[str, dict]:
     """Returns codec -> colour, line, width, marker."""
     colours = iter([colour for colour in PALETTE if colour != OURS] * len(curves))
     greys = iter(PUBLISHED_COLOURS * len(curves))
@@ -101,7 +95,7 @@ def _styles(curves: Sequence[bd_rate.Curve]) -> dict[str, dict]:
     return styles
 
 
-def _visible_line(curve: bd_rate.Curve, max_bpp: float) -> tuple[np.ndarray, np.ndarray]:
+def visible_line(curve: bd_rate.Curve, max_bpp: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the curve that BD-rate integrates (PCHIP of log rate), cut at `max_bpp`."""
     quality = np.linspace(curve.quality[0], curve.quality[-1], 400)
     bpp = np.exp(PchipInterpolator(curve.quality, np.log(curve.bpp))(quality))
@@ -131,23 +125,8 @@ def _place_labels(axes, labels: list[tuple], max_bpp: float, spacing: float) -> 
         )
 
 
-def save(figure, path: str) -> list[str]:
-    """Writes a figure as PNG and SVG and returns the two paths."""
-    matplotlib.rcParams["svg.hashsalt"] = "gllmm_tf"  # the same data gives the same file
-    figure.savefig(path + ".svg", metadata={"Date": None})
-    return [save_png(figure, path), path + ".svg"]
-
-
-def save_png(figure, path: str, dpi: int = 150) -> str:
-    """Writes a figure as PNG and returns its path; for figures that are large as SVG."""
-    figure.savefig(path + ".png", dpi=dpi)
-    pyplot.close(figure)
-    return path + ".png"
-
-
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    bd_rate.define_published_flag()
+    bd_rate.define_published()
     flags.DEFINE_list(
         "published_codecs", DEFAULT_PUBLISHED, "Published curves to draw; 'all' for all of them."
     )
@@ -156,23 +135,14 @@ def define_flags() -> None:
     flags.DEFINE_float("max_bpp", 1.5, "Right end of the horizontal axis.", lower_bound=0.01)
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("One file of results, please.")
-    f = flags.FLAGS
-    stem = f.output or os.path.splitext(argv[1])[0]
-    try:
-        for metric, curves in bd_rate.load_curves(argv[1], f.published).items():
-            wanted = f.published_codecs
-            chosen = [
-                c for c in curves if not c.published or c.codec in wanted or wanted == ["all"]
-            ]
-            figure = draw(chosen, metric, f.title or os.path.basename(stem), f.max_bpp)
-            print("\n".join(save(figure, f"{stem}_{FILE_NAMES[metric]}")))
-    except ExperimentError as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues, results: str) -> None:
+    stem = f.output or os.path.splitext(results)[0]
+    every = f.published_codecs == ["all"]
+    for metric, curves in bd_rate.load_curves(results, f.published).items():
+        chosen = [c for c in curves if not c.published or every or c.codec in f.published_codecs]
+        figure = draw(chosen, metric, f.title or os.path.basename(stem), f.max_bpp)
+        print("\n".join(save(figure, f"{stem}_{FILE_NAMES[metric]}")))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags, ["RESULTS"])

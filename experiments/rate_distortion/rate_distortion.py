@@ -18,163 +18,31 @@ The codecs and their options are those of coders.py. JPEG XL and HEIF need a pac
 measured where `--codecs` names them. Our models of variable rate are measured at every half quality. With
 `--refine` the encoder refines its latents; give that curve a `--label` of its own.
 
-Averages (`average_curve`) follow the convention of the field: bpp, PSNR and MS-SSIM are averaged
-over the pictures at each setting of a codec, and a curve goes through these points. JPEG 2000 is
-the only codec here that is run at fixed rates instead of fixed qualities, as in the published
-curve, with settings that favour PSNR (jpeg2000) and with Pillow's defaults (jpeg2000-pillow);
-averaging favours both by that (by more than 1 dB on Kodak), which we leave to them.
+Averages are those of results.py. JPEG 2000 is the only codec here that is run at fixed rates instead
+of fixed qualities, as in the published curve, with settings that favour PSNR (jpeg2000) and with
+Pillow's defaults (jpeg2000-pillow); averaging favours both by that (by more than 1 dB on Kodak),
+which we leave to them.
 """
 
 from __future__ import annotations
 
-import collections
 import csv
 import dataclasses
-import glob
-import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from absl import app, flags
-from PIL import Image, ImageOps
+from absl import flags
 from tqdm import tqdm
 
-from experiments.common.coders import CONVENTIONAL, Coder, ExperimentError, learned_coder
+from experiments.common import places, program
+from experiments.common.coders import CONVENTIONAL, Coder, learned_coder
+from experiments.common.pictures import find_images, read_image
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import results
 from gllmm_tf import metrics
-from gllmm_tf.errors import GllmmError
-
-FIELDS = [  # columns of the CSV
-    "image",
-    "codec",
-    "setting",
-    "bytes",
-    "bpp",
-    "psnr",
-    "ms_ssim",
-    "encode_seconds",
-    "decode_seconds",
-]
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
-
-
-# Results --------------------------------------------------------------------------------------
-
-
-def read_rows(path: str) -> list[dict]:
-    """Reads a CSV of results.
-
-    Returns:
-        A dict per row with numbers as numbers; `ms_ssim` is None for pictures too small for it.
-
-    Raises:
-        ExperimentError: when the file cannot be read or is not of this form.
-    """
-    try:
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != FIELDS:
-                raise ExperimentError(
-                    f"{path}: columns must be {','.join(FIELDS)}, got {reader.fieldnames}."
-                )
-            return [_parse_row(row, path) for row in reader]
-    except OSError as error:
-        raise ExperimentError(f"{path}: {error.strerror}.") from None
-
-
-def _parse_row(row: dict, path: str) -> dict:
-    try:
-        parsed = {field: float(row[field]) for field in FIELDS[4:] if field != "ms_ssim"}
-        parsed["bytes"] = int(row["bytes"])
-        parsed["ms_ssim"] = float(row["ms_ssim"]) if row["ms_ssim"] else None
-    except (TypeError, ValueError):
-        raise ExperimentError(f"{path}: not a row of results: {row}.") from None
-    return {**row, **parsed}
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """A point of a curve: means over `images` pictures at one setting."""
-
-    setting: str
-    bpp: float
-    psnr: float
-    ms_ssim: float | None  # None where some picture is too small for it
-    encode_seconds: float
-    decode_seconds: float
-    images: int
-
-
-def common_images(rows: Iterable[dict]) -> set[str]:
-    """Returns the pictures that every (codec, setting) of `rows` has."""
-    images = collections.defaultdict(set)
-    for row in rows:
-        images[row["codec"], row["setting"]].add(row["image"])
-    return set.intersection(*images.values()) if images else set()
-
-
-def average_curve(rows: Sequence[dict]) -> dict[str, list[Point]]:
-    """Averages over pictures, per codec and setting.
-
-    Only pictures that every (codec, setting) has are counted, so that all points mean the same set
-    also when an experiment is not complete.
-
-    Args:
-        rows: as from `read_rows`.
-
-    Returns:
-        Codec -> points by increasing bpp.
-
-    Raises:
-        ExperimentError: when no picture was measured with every codec and setting.
-    """
-    images = common_images(rows)
-    if not images:
-        raise ExperimentError("No picture was measured with every codec and setting.")
-    groups = collections.defaultdict(list)
-    for row in rows:
-        if row["image"] in images:
-            groups[row["codec"], row["setting"]].append(row)
-    curves = collections.defaultdict(list)
-    for (codec, setting), group in groups.items():
-        means = {field: _mean([row[field] for row in group]) for field in FIELDS[4:]}
-        curves[codec].append(Point(setting, **means, images=len(group)))
-    return {codec: sorted(points, key=lambda p: p.bpp) for codec, points in curves.items()}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean over pictures; None if one of them has no value."""
-    return None if None in values else math.fsum(values) / len(values)
-
-
-# Measurement ----------------------------------------------------------------------------------
-
-
-def find_images(patterns: Sequence[str]) -> dict[str, str]:
-    """Returns file name -> path of all pictures in folders, files and globs, sorted by name."""
-    paths = []
-    for pattern in patterns:
-        pattern = os.path.expanduser(pattern)
-        if os.path.isdir(pattern):
-            pattern = os.path.join(glob.escape(pattern), "*")
-        found = [p for p in glob.glob(pattern) if p.lower().endswith(PICTURE_SUFFIXES)]
-        if not found:
-            raise ExperimentError(f"{pattern}: no pictures found.")
-        paths += found
-    names = {}
-    for path in sorted(set(paths)):
-        other = names.setdefault(os.path.basename(path), path)
-        if other != path:
-            raise ExperimentError(f"{path} and {other} have one file name; rename one of them.")
-    return dict(sorted(names.items()))
-
-
-def read_image(path: str) -> np.ndarray:
-    """Returns a picture as uint8 [H, W, 3], upright."""
-    with Image.open(path) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
 def measure(image: np.ndarray, name: str, coder: Coder, setting: str) -> dict:
@@ -224,7 +92,7 @@ def run(images: dict[str, str], coders: Sequence[Coder], output: str) -> int:
     ]
     image, loaded, prepared = None, None, set()
     with open(output, "a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(file, results.FIELDS, lineterminator="\n")
         progress = tqdm(missing, unit="file", disable=not missing)
         for name, coder, setting in progress:
             progress.set_postfix_str(f"{name} {coder.name} {setting.split('@')[0]}")
@@ -243,12 +111,14 @@ def _open_results(path: str) -> set[tuple[str, str, str]]:
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     if not os.path.exists(path) or os.path.getsize(path) == 0:
         with open(path, "w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(FIELDS)
+            csv.writer(file, lineterminator="\n").writerow(results.FIELDS)
     with open(path, "rb+") as file:
         content = file.read()
-        if content.startswith(",".join(FIELDS).encode()):  # else read_rows says what is wrong
+        if content.startswith(
+            ",".join(results.FIELDS).encode()
+        ):  # else read_rows says what is wrong
             file.truncate(content.rfind(b"\n") + 1)  # a row cut off is measured again
-    return {(row["image"], row["codec"], row["setting"]) for row in read_rows(path)}
+    return {(row["image"], row["codec"], row["setting"]) for row in results.read_rows(path)}
 
 
 def _refuse_other_models(coder: Coder, present: set[tuple[str, str, str]], output: str) -> None:
@@ -267,22 +137,17 @@ def _refuse_other_models(coder: Coder, present: set[tuple[str, str, str]], outpu
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_multi_string(
-        "images", None, "Folder, file or glob; may be repeated.", required=True
-    )
-    flags.DEFINE_list(
-        "codecs",
-        "jpeg,jpeg2000,jpeg2000-pillow,webp,avif,ours",
-        f"Of {', '.join(CONVENTIONAL)}, ours.",
-    )
+    program.define_images()
+    known = f"Of {', '.join(CONVENTIONAL)}, ours."
+    flags.DEFINE_list("codecs", "jpeg,jpeg2000,jpeg2000-pillow,webp,avif,ours", known)
     flags.DEFINE_list("model", [], "Names or paths of our models; default: the shipped one.")
     flags.DEFINE_string("label", "ours", "Name of our curve in the results.")
     flags.DEFINE_integer("refine", 0, "Rounds of refinement of our latents.", lower_bound=0)
     flags.DEFINE_multi_string(
         "qualities", [], "CODEC=SETTING,SETTING,... instead of the default settings; repeatable."
     )
-    flags.DEFINE_string("output", "experiments/results/rate_distortion.csv", "CSV to extend.")
+    output = f"{places.RESULTS}/rate_distortion.csv"
+    flags.DEFINE_string("output", output, "CSV to extend.")
 
 
 def _with_settings(coder: Coder, key: str, requests: dict[str, str]) -> Coder:
@@ -294,50 +159,47 @@ def _with_settings(coder: Coder, key: str, requests: dict[str, str]) -> Coder:
     return dataclasses.replace(coder, settings=tuple(s + suffix for s in settings))
 
 
-def _make_coders(
-    codecs: list[str], models: list[str], label: str, qualities: list[str], refine: int = 0
-) -> list:
-    """Returns the codecs that the flags of these names ask for."""
-    requests = dict(item.partition("=")[::2] for item in qualities)
-    for name in [*codecs, *requests]:
+def make_coders(f: flags.FlagValues) -> list[Coder]:
+    """Returns the codecs that the flags ask for.
+
+    Raises:
+        ExperimentError: one is unknown, or has no such settings.
+    """
+    requests = dict(item.partition("=")[::2] for item in f.qualities)
+    for name in [*f.codecs, *requests]:
         if name not in CONVENTIONAL and name != "ours":
             known = ", ".join(CONVENTIONAL)
             raise ExperimentError(f"Unknown codec {name!r}; there are {known}, ours.")
-    if "ours" in requests and len(models) > 1:
+    if "ours" in requests and len(f.model) > 1:
         raise ExperimentError("Models of fixed rate have no qualities.")
     coders = []
-    for name in codecs:
-        make = CONVENTIONAL.get(name) or partial(learned_coder, label, models or [None], refine)
-        coders.append(_with_settings(make(), name, requests))
+    for name in f.codecs:
+        ours = partial(learned_coder, f.label, f.model or [None], f.refine)
+        coders.append(_with_settings(CONVENTIONAL.get(name, ours)(), name, requests))
     return coders
 
 
-def print_averages(rows: Sequence[dict]) -> None:
-    """Prints a line per codec and setting."""
-    images = common_images(rows)
-    print(f"Averages over the {len(images)} pictures that every codec and setting has")
-    print("codec             setting     bpp    PSNR  MS-SSIM   enc s   dec s")
-    for codec, points in average_curve(rows).items():
+def format_averages(rows: Sequence[dict]) -> str:
+    """Returns a line per codec and setting."""
+    count = len(results.common_images(rows))
+    lines = [
+        f"Averages over the {count} pictures that every codec and setting has",
+        "codec             setting     bpp    PSNR  MS-SSIM   enc s   dec s",
+    ]
+    for codec, points in results.average_curve(rows).items():
         for p in points:
             ms_ssim = "-" if p.ms_ssim is None else f"{p.ms_ssim:.4f}"
-            print(
+            lines.append(
                 f"{codec:12} {p.setting.split('@')[0]:>12} {p.bpp:7.4f} {p.psnr:7.3f} "
                 f"{ms_ssim:>8} {p.encode_seconds:7.3f} {p.decode_seconds:7.3f}"
             )
+    return "\n".join(lines)
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; pictures go to --images.")
-    try:
-        f = flags.FLAGS
-        coders = _make_coders(f.codecs, f.model, f.label, f.qualities, f.refine)
-        run(find_images(f.images), coders, f.output)
-        print_averages(read_rows(f.output))
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    run(find_images(f.images), make_coders(f), f.output)
+    print(format_averages(results.read_rows(f.output)))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -18,23 +18,22 @@ figures go to a CSV with a row per file. About five seconds per file at N = 64 o
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
 import gllmm_tf
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion.rate_distortion import find_images, read_image
-from gllmm_tf.errors import GllmmError
+from experiments.common import places, program, records
+from experiments.common.pictures import find_images, read_image
+from experiments.common.program import LimitError
 from gllmm_tf.zoo.model_file import restore_model
 from gllmm_tf.zoo.registry import read_model
 
+FIELDS = ("image", "quality", "file", "content", "excess", "allowed", "exact_cost")
 EXCESS_LIMIT = 0.005  # of the content
 EXCESS_BYTES = 24
 EXACT_LIMIT = 0.001
@@ -123,54 +122,47 @@ def report(files: Sequence[File]) -> tuple[str, bool]:
     return "\n".join(lines), kept
 
 
-def write_csv(files: Sequence[File], path: str) -> None:
-    """Writes a row per file."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["image", "quality", "file", "content", "excess", "allowed", "exact_cost"])
-        for f in files:
-            quality = "" if f.quality is None else f"{f.quality:g}"
-            sizes = [f"{f.content_bytes:.2f}", f"{f.excess:.2f}", f"{f.allowed:.2f}"]
-            writer.writerow([f.image, quality, f.file_bytes, *sizes, f"{exact_cost([f]):.6f}"])
+def row_of(file: File) -> dict:
+    """Returns a file as a row of the CSV."""
+    return {
+        "image": file.image,
+        "quality": "" if file.quality is None else f"{file.quality:g}",
+        "file": file.file_bytes,
+        "content": f"{file.content_bytes:.2f}",
+        "excess": f"{file.excess:.2f}",
+        "allowed": f"{file.allowed:.2f}",
+        "exact_cost": f"{exact_cost([file]):.6f}",
+    }
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_multi_string("images", None, "Folder, file or glob; repeatable.", required=True)
-    flags.DEFINE_string("model", None, "Name or path; default: the shipped default.")
-    flags.DEFINE_list("qualities", [], "For a variable-rate model; default: all integers.")
-    flags.DEFINE_string("output", "experiments/results/rate_overhead.csv", "CSV with all files.")
+    program.define_images()
+    program.define_model()
+    program.define_qualities()
+    flags.DEFINE_string("output", f"{places.RESULTS}/rate_overhead.csv", "CSV with all files.")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; pictures go to --images.")
-    f = flags.FLAGS
-    try:
-        images = find_images(f.images)
-        codec = gllmm_tf.Codec.load(f.model)
-        model = restore_model(read_model(f.model))
-        if codec.num_qualities is None:
-            qualities = [None]
-        else:
-            qualities = [float(q) for q in f.qualities or range(1, codec.num_qualities + 1)]
-        files = []
-        with tqdm(total=len(images) * len(qualities), unit="file") as progress:
-            for name, image_path in images.items():
-                image = read_image(image_path)
-                for quality in qualities:
-                    files.append(measure(codec, model, image, name, quality))
-                    progress.update()
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    images = find_images(f.images)
+    codec = gllmm_tf.Codec.load(f.model)
+    model = restore_model(read_model(f.model))
+    qualities = [None]
+    if codec.num_qualities:
+        every = range(1, codec.num_qualities + 1)
+        qualities = program.numbers("qualities", f.qualities or every)
+    files = []
+    with tqdm(total=len(images) * len(qualities), unit="file") as progress:
+        for name, path in images.items():
+            image = read_image(path)
+            for quality in qualities:
+                files.append(measure(codec, model, image, name, quality))
+                progress.update()
     text, kept = report(files)
     print(text)
-    write_csv(files, f.output)
+    records.write_csv(f.output, FIELDS, map(row_of, files))
     if not kept:
-        raise SystemExit("FAILED: a limit is exceeded")
+        raise LimitError("a limit is exceeded")
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -29,143 +29,22 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.common.coders import CONVENTIONAL, Coder, ExperimentError, learned_coder
-from experiments.rate_distortion import bd_rate, rate_distortion
+from experiments.common import program
+from experiments.common.coders import CONVENTIONAL
+from experiments.common.pictures import read_image
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import bd_rate, results
 from experiments.rate_distortion.plots import DEFAULT_PUBLISHED
+from experiments.report.equal_size import LADDERS, Version, choose_images, compare, ours_at
 from experiments.report.report_check import check_page
 from gllmm_tf import metrics
-from gllmm_tf.errors import GllmmError
 
-TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "report_template.html")
-LADDERS = {  # settings that the search for an equal size tries, smallest file first
-    "jpeg": [str(quality) for quality in range(1, 101)],
-    "jpeg2000": [f"{ratio:.1f}" for ratio in np.geomspace(1000, 3, 200)],
-    "jpeg2000-pillow": [f"{ratio:.1f}" for ratio in np.geomspace(1000, 3, 200)],
-    "webp": [str(quality) for quality in range(101)],
-    "avif": [str(quality) for quality in range(101)],
-    "jpegxl": [f"{distance:.2f}" for distance in np.geomspace(25, 0.2, 100)],
-    "heif": [str(quality) for quality in range(101)],
-}
-LOOK_AHEAD = 3  # sizes are not quite monotone: settings tried beyond the first that is too large
-
-
-# Pictures at equal size -----------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Version:
-    """One picture after one codec.
-
-    Attributes:
-        codec: name as in the results.
-        setting: of the codec.
-        size: bytes of the file.
-        image: uint8 [H, W, 3] that the decoder returned.
-        fits: whether the file is not larger than ours.
-    """
-
-    codec: str
-    setting: str
-    size: int
-    image: np.ndarray
-    fits: bool = True
-
-
-def version_of(coder: Coder, setting: str, image: np.ndarray) -> Version:
-    """Encodes and decodes uint8 [H, W, 3] at a given setting."""
-    data = coder.encode(image, setting)
-    return Version(coder.name, setting, len(data), coder.decode(data, setting))
-
-
-def fit_to_size(coder: Coder, ladder: Sequence[str], image: np.ndarray, limit: int) -> Version:
-    """Returns a codec's picture at its largest setting whose file has at most `limit` bytes.
-
-    Bisection, and then a few settings beyond, since sizes are not quite monotone. Where even the
-    lowest setting is larger, that one is returned, with `fits` False.
-
-    Args:
-        coder: the codec.
-        ladder: its settings, smallest file first.
-        image: uint8 [H, W, 3].
-        limit: bytes.
-    """
-    files = {}  # index into the ladder -> bytes of the file
-
-    def fits(index: int) -> bool:
-        if index not in files:
-            files[index] = coder.encode(image, ladder[index])
-        return len(files[index]) <= limit
-
-    low, high = 0, len(ladder)  # the largest that fits is in [low, high), if any fits
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    for index in range(low + 1, min(low + 1 + LOOK_AHEAD, len(ladder))):
-        if fits(index):
-            low = index
-    fitting, setting = fits(low), ladder[low]
-    picture = coder.decode(files[low], setting)
-    return Version(coder.name, setting, len(files[low]), picture, fitting)
-
-
-def compare(image: np.ndarray, ours: Coder, rivals: Sequence[tuple[Coder, Sequence[str]]]) -> list:
-    """Returns a list of versions per setting of ours: ours first, each rival at equal size then.
-
-    Args:
-        image: uint8 [H, W, 3].
-        ours: its `settings` are the rates to show.
-        rivals: pairs of a codec and its ladder.
-    """
-    points = []
-    for setting in ours.settings:
-        first = version_of(ours, setting, image)
-        others = [fit_to_size(coder, ladder, image, first.size) for coder, ladder in rivals]
-        points.append([first, *others])
-    return points
-
-
-def ours_at(model: str | None, qualities: Sequence[str]) -> Coder:
-    """Returns our codec with the qualities to show as its settings.
-
-    Args:
-        model: name or path; None is the shipped default.
-        qualities: of a variable-rate model; none for its default quality, and for a fixed rate.
-    """
-    from gllmm_tf.codec.codec import DEFAULT_QUALITY
-
-    coder = learned_coder("ours", [model])
-    first, identity = coder.settings[0].split("@")
-    if first != "1":  # the name of a model of fixed rate
-        if qualities:
-            raise ExperimentError(f"{first} has one fixed rate: leave --quality away.")
-        return coder
-    try:
-        qualities = [f"{float(quality):g}" for quality in qualities]
-    except ValueError:
-        raise ExperimentError(f"--quality takes numbers, got {','.join(qualities)}.") from None
-    highest = float(coder.settings[-1].split("@")[0])
-    qualities = qualities or [f"{min(DEFAULT_QUALITY, highest):g}"]
-    return dataclasses.replace(coder, settings=tuple(f"{q}@{identity}" for q in qualities))
-
-
-def choose_images(patterns: Sequence[str], chosen: Sequence[str]) -> dict[str, str]:
-    """Returns name without suffix -> path of the chosen pictures, in the order of the request.
-
-    Raises:
-        ExperimentError: when one of them is not among the pictures.
-    """
-    found = rate_distortion.find_images(patterns)
-    by_stem = {os.path.splitext(name)[0]: path for name, path in found.items()}
-    by_name = {**by_stem, **found}
-    for name in chosen:
-        if name not in by_name:
-            raise ExperimentError(f"--chosen: no picture {name!r} among {', '.join(by_stem)}.")
-    names = [os.path.splitext(name)[0] if name not in by_stem else name for name in chosen]
-    return {name: by_stem[name] for name in names or list(by_stem)[:2]}
+TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "template.html")
+HEADLINE = ("ours", "ours, refined")  # curves whose BD-rates come first; those of the default model
 
 
 # The page's data ------------------------------------------------------------------------------
@@ -215,7 +94,7 @@ def picture_data(name: str, image: np.ndarray, points: Sequence[Sequence[Version
     }
 
 
-def _average_data(codec: str, point: rate_distortion.Point) -> dict:
+def _average_data(codec: str, point: results.Point) -> dict:
     ms_ssim_db = None if point.ms_ssim is None else metrics.ms_ssim_db(point.ms_ssim)
     return {
         **dataclasses.asdict(point),
@@ -234,7 +113,7 @@ def _bd_rate_data(curves: dict[str, list[bd_rate.Curve]], anchor: str) -> dict:
 
 
 def report_data(
-    results: str,
+    path: str,
     pictures: Sequence[dict] = (),
     *,
     published: str = "auto",
@@ -246,7 +125,7 @@ def report_data(
     """Returns all that the page shows.
 
     Args:
-        results: a file of rate_distortion.py.
+        results: a file of results.py.
         pictures: as from `picture_data`.
         published: as in `bd_rate.load_curves`.
         anchor: codec that BD-rates are first shown against; None for JPEG, or what there is.
@@ -257,24 +136,24 @@ def report_data(
     Raises:
         ExperimentError: when the results cannot be read, or have no curve of the anchor.
     """
-    rows = rate_distortion.read_rows(results)
-    averages = rate_distortion.average_curve(rows)
-    curves = bd_rate.load_curves(results, published)
+    rows = results.read_rows(path)
+    averages = results.average_curve(rows)
+    curves = bd_rate.load_curves(path, published)
     anchors = [curve.codec for curve in curves[bd_rate.PSNR]]
     if anchor is None:
         anchor = next((codec for codec in ["jpeg", *anchors] if codec in anchors), None)
     else:
         bd_rate.find_curve(curves[bd_rate.PSNR], anchor)
-    source = os.path.basename(results)
+    source = os.path.basename(path)
     return {
         "title": title or f"Rate and distortion, {os.path.splitext(source)[0]}",
         "source": source,
         "credit": credit,
         "metrics": [bd_rate.PSNR, bd_rate.MS_SSIM],
-        "columns": rate_distortion.FIELDS,
-        "rows": [[_json_value(row[field]) for field in rate_distortion.FIELDS] for row in rows],
+        "columns": results.FIELDS,
+        "rows": [[_json_value(row[field]) for field in results.FIELDS] for row in rows],
         "images": sorted({row["image"] for row in rows}),
-        "common": sorted(rate_distortion.common_images(rows)),
+        "common": sorted(results.common_images(rows)),
         "averages": [_average_data(codec, p) for codec, points in averages.items() for p in points],
         "curves": {
             metric: [
@@ -313,11 +192,10 @@ def render(data: dict) -> str:
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    bd_rate.define_published_flag()
-    flags.DEFINE_multi_string("images", [], "Folder, file or glob of pictures; may be repeated.")
+    bd_rate.define_published()
+    flags.DEFINE_multi_string("images", [], "Folder, picture or quoted glob; may be repeated.")
     flags.DEFINE_list("chosen", [], "Pictures to show, by name; by default the first two.")
-    flags.DEFINE_string("model", None, "Name or path of our model; default: the shipped one.")
+    program.define_model()
     flags.DEFINE_list("quality", [], "Qualities of ours to show; default: the model's own.")
     flags.DEFINE_list("against", "jpeg,webp,avif", f"Codecs to show, of {', '.join(LADDERS)}.")
     flags.DEFINE_string("anchor", None, "Codec that BD-rates are first shown against.")
@@ -330,7 +208,7 @@ def define_flags() -> None:
     flags.DEFINE_string("screenshots", None, "With --check: folder for pictures of the page.")
 
 
-def make_pictures(f) -> list[dict]:
+def make_pictures(f: flags.FlagValues) -> list[dict]:
     """Returns the pictures that the flags ask for, encoded and measured."""
     if not f.images:
         return []
@@ -343,37 +221,27 @@ def make_pictures(f) -> list[dict]:
     ours = ours_at(f.model, f.quality)
     pictures = []
     for name, path in tqdm(chosen.items(), unit="picture"):
-        image = rate_distortion.read_image(path)
+        image = read_image(path)
         pictures.append(picture_data(name, image, compare(image, ours, rivals)))
     return pictures
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2:
-        raise app.UsageError("One file of results, please.")
-    f = flags.FLAGS
-    options = {
-        name: f[name].value for name in ("published", "anchor", "title", "max_bpp", "credit")
-    }
-    try:
-        report_data(argv[1], **options)  # what is wrong with it, before the pictures' time is spent
-        page = render(report_data(argv[1], make_pictures(f), **options)).encode()
-        if len(page) > f.max_megabytes * 1e6:
-            raise ExperimentError(
-                f"The page would have {len(page) / 1e6:.1f} MB, more than --max_megabytes "
-                f"{f.max_megabytes:g}; choose fewer or smaller pictures or fewer qualities."
-            )
-        with open(f.output, "wb") as file:
-            file.write(page)
-        print(f"{f.output}: {len(page) / 1e6:.1f} MB")
-        if f.check:
-            print(check_page(f.output, f.screenshots))
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
-    except OSError as error:
-        raise SystemExit(f"{error.filename or f.output}: {error.strerror or error}.") from None
+def main(f: flags.FlagValues, path: str) -> None:
+    names = ("published", "anchor", "title", "max_bpp", "credit")
+    options = {name: f[name].value for name in names}
+    report_data(path, **options)  # what is wrong with it, before the pictures' time is spent
+    page = render(report_data(path, make_pictures(f), **options)).encode()
+    if len(page) > f.max_megabytes * 1e6:
+        raise ExperimentError(
+            f"The page would have {len(page) / 1e6:.1f} MB, more than --max_megabytes "
+            f"{f.max_megabytes:g}; choose fewer or smaller pictures or fewer qualities."
+        )
+    with open(f.output, "wb") as file:
+        file.write(page)
+    print(f"{f.output}: {len(page) / 1e6:.1f} MB")
+    if f.check:
+        print(check_page(f.output, f.screenshots))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags, ["RESULTS"])

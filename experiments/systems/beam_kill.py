@@ -13,7 +13,8 @@ that stands still is killed too), and runs the same command again. Checked is th
     ones as failed with a reason, with the right checksums, and the counters agree with it;
     no half-written file is left.
 
-Exit status 1 if anything is not so. It takes a few minutes.
+Prints what happened, and a line that counts the faults; exit status 1 if there is one. It takes a few
+minutes.
 """
 
 from __future__ import annotations
@@ -30,18 +31,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
+from experiments.common import pictures as pictures_lib
+from experiments.common import program
+from experiments.common.program import ExperimentError, LimitError
 from gllmm_tf.codec.codec import Codec
 
-MODEL = flags.DEFINE_string("model", None, "Name or path of the model; the default one if empty.")
-FILES = flags.DEFINE_integer("files", 48, "Pictures, damaged ones included.", 12)
-AFTER = flags.DEFINE_integer("after", 10, "Finished files at which a worker is killed.", 1)
-STILL = flags.DEFINE_float("still", 60.0, "Seconds without progress after which a run is ended.")
 QUALITY = 4.0
 WORKERS = 2
 START = 600.0  # seconds that workers may take to finish their first file
@@ -54,11 +53,7 @@ def draw_pictures(folder: pathlib.Path, count: int) -> dict[str, np.ndarray | No
     pictures = {}
     for i in range(count):
         name = f"{'even' if i % 2 == 0 else 'odd'}/{i:02d}.png"
-        rows, columns = np.mgrid[0 : 64 + 5 * i, 0 : 96 + 3 * i]
-        waves = [
-            np.sin(rows / p) * 60 + np.cos(columns / q) * 60 for p, q in rng.uniform(5, 40, (3, 2))
-        ]
-        pixels = np.clip(128 + np.stack(waves, -1), 0, 255).astype(np.uint8)
+        pixels = pictures_lib.draw(rng, 64 + 5 * i, 96 + 3 * i)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
@@ -74,14 +69,14 @@ def draw_pictures(folder: pathlib.Path, count: int) -> dict[str, np.ndarray | No
 # Running and killing --------------------------------------------------------------------------
 
 
-def start(folder: pathlib.Path) -> subprocess.Popen:
+def start(folder: pathlib.Path, model: str | None) -> subprocess.Popen:
     """Starts the pipeline in a session of its own; it writes to FOLDER/log."""
     command = [
         *(sys.executable, "-m", "gllmm_tf.beam"),
         *(f"--input={folder}/in/**.png", f"--output_dir={folder}/out", f"--quality={QUALITY}"),
         *("--direct_running_mode=multi_processing", f"--direct_num_workers={WORKERS}"),
     ]
-    command += [f"--model={MODEL.value}"] if MODEL.value else []
+    command += [f"--model={model}"] if model else []
     with open(folder / "log", "w") as log:
         return subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -115,15 +110,16 @@ def end(process: subprocess.Popen) -> None:
 
 
 def give_up(folder: pathlib.Path, process: subprocess.Popen, why: str) -> None:
+    """Ends the session and raises ExperimentError with the end of its log."""
     end(process)
-    sys.exit(f"{why}:\n{(folder / 'log').read_text()[-3000:]}")
+    raise ExperimentError(f"{why}:\n{(folder / 'log').read_text()[-3000:]}")
 
 
-def run_and_kill(folder: pathlib.Path) -> str:
+def run_and_kill(folder: pathlib.Path, f: flags.FlagValues) -> str:
     """Runs until a worker is killed and the run has ended; returns what happened, in words."""
-    process = start(folder)
+    process = start(folder, f.model)
     deadline = time.monotonic() + START
-    while len(finished(folder)) < AFTER.value:
+    while len(finished(folder)) < f.after:
         if process.poll() is not None or time.monotonic() > deadline:
             give_up(folder, process, "the first run did not get to the kill")
         time.sleep(0.02)
@@ -133,7 +129,7 @@ def run_and_kill(folder: pathlib.Path) -> str:
     os.kill(workers[-1], signal.SIGKILL)
     at_kill = len(finished(folder))
     count, since = at_kill, time.monotonic()
-    while process.poll() is None and time.monotonic() - since < STILL.value:
+    while process.poll() is None and time.monotonic() - since < f.still:
         time.sleep(0.1)
         if len(finished(folder)) != count:
             count, since = len(finished(folder)), time.monotonic()
@@ -158,11 +154,11 @@ def state(folder: pathlib.Path, names) -> dict[str, tuple]:
     }
 
 
-def faults_in(folder, pictures, before, text: str) -> list[str]:
-    """What is not as it should be after the second run, a line each."""
+def faults_of_files(folder, pictures, before, model: str | None) -> list[str]:
+    """What is wrong with the files after the second run, a line each."""
     faults = []
     out = folder / "out"
-    codec = Codec.load(MODEL.value)
+    codec = Codec.load(model)
     good = {name for name, pixels in pictures.items() if pixels is not None}
     files = {str(p.relative_to(out))[: -len(".gllmm")] for p in out.rglob("*.gllmm")}
     if files != good:
@@ -173,12 +169,20 @@ def faults_in(folder, pictures, before, text: str) -> list[str]:
     again = [name for name, now in state(folder, before).items() if now != before[name]]
     if again:
         faults.append(f"finished before and written again: {again}")
+    left = [p.name for p in out.iterdir() if p.name not in ("even", "odd", "_records")]
+    if left != ["manifest.jsonl"]:
+        faults.append(f"left over: {left}")
+    return faults
 
-    lines = (out / "manifest.jsonl").read_text().splitlines()
+
+def faults_of_records(folder, pictures, before, text: str) -> list[str]:
+    """What is wrong with manifest and counters after the second run, a line each."""
+    faults = []
+    lines = (folder / "out" / "manifest.jsonl").read_text().splitlines()
     rows = {os.path.relpath(r["input"], folder / "in"): r for r in map(json.loads, lines)}
     if len(lines) != len(pictures) or set(rows) != set(pictures):
         faults.append(f"the manifest has {len(lines)} lines for {len(pictures)} files")
-    wanted = {name: "compressed" if name in good else "failed" for name in pictures}
+    wanted = {n: "failed" if pixels is None else "compressed" for n, pixels in pictures.items()}
     wanted.update(dict.fromkeys(before, "skipped"))
     for name, row in rows.items():
         if row["status"] != wanted.get(name):
@@ -187,14 +191,11 @@ def faults_in(folder, pictures, before, text: str) -> list[str]:
             faults.append(f"{name}: wrong checksum of the input")
         if row["status"] == "failed":
             faults += [] if row["error"] else [f"{name}: failed without a reason"]
-        elif row["output_sha256"] != sha256(out / row["output"]):
+        elif row["output_sha256"] != sha256(folder / "out" / row["output"]):
             faults.append(f"{name}: wrong checksum of the output")
     for status, count in collections.Counter(wanted.values()).items():
         if not re.search(rf"\b{status} {count}\b", text):
             faults.append(f"the counters do not say {status} {count}: {text[-500:]}")
-    left = [p.name for p in out.iterdir() if p.name not in ("even", "odd", "_records")]
-    if left != ["manifest.jsonl"]:
-        faults.append(f"left over: {left}")
     return faults
 
 
@@ -202,25 +203,33 @@ def sha256(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError("every setting is a flag")
+def define_flags() -> None:
+    program.define_model()
+    flags.DEFINE_integer("files", 48, "Pictures, damaged ones included.", 12)
+    flags.DEFINE_integer("after", 10, "Finished files at which a worker is killed.", 1)
+    flags.DEFINE_float("still", 60.0, "Seconds without progress after which a run is ended.")
+
+
+def main(f: flags.FlagValues) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        pictures = draw_pictures(folder / "in", FILES.value)
-        print(run_and_kill(folder))
+        pictures = draw_pictures(folder / "in", f.files)
+        print(run_and_kill(folder, f))
         before = state(folder, finished(folder))
-        second = start(folder)
+        second = start(folder, f.model)
         if second.wait():
             give_up(folder, second, f"the second run ended with status {second.returncode}")
         text = (folder / "log").read_text()
         print(text.splitlines()[-1])
-        faults = faults_in(folder, pictures, before, text)
+        faults = faults_of_files(folder, pictures, before, f.model)
+        faults += faults_of_records(folder, pictures, before, text)
     for fault in faults:
         print(f"WRONG: {fault}")
-    print(f"{len(pictures)} files, {len(before)} finished in the first run; {len(faults)} faults")
-    sys.exit(bool(faults))
+    summary = f"{len(pictures)} files, {len(before)} finished in the first run"
+    print(f"{summary}; {len(faults)} faults")
+    if faults:
+        raise LimitError(f"{len(faults)} faults; they stand above")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, define_flags)

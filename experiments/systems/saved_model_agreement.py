@@ -1,6 +1,6 @@
 """Does the SavedModel write the files and show the pixels that the codec does?
 
-    python -m experiments.systems.saved_model_agreement --images ~/kodak [--model NAME] [--quality 1,4,8]
+    python -m experiments.systems.saved_model_agreement --images ~/kodak [--model NAME] [--qualities 1,4]
 
 exports the model, starts a process that has TensorFlow and tensorflow-compression but cannot import
 gllmm_tf, and for every picture and quality compares
@@ -12,9 +12,9 @@ Prints one line per file and exits with status 1 if anything differs. Half a min
 seconds per file of 768 x 512 on two cores.
 """
 
-import argparse
+from __future__ import annotations
+
 import contextlib
-import glob
 import json
 import os
 import subprocess
@@ -22,8 +22,12 @@ import sys
 import tempfile
 
 import numpy as np
+from absl import flags
 from tqdm import tqdm
 
+from experiments.common import program
+from experiments.common.pictures import find_images
+from experiments.common.program import LimitError
 from gllmm_tf.codec.codec import Codec
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.export.saved_model import save
@@ -115,35 +119,25 @@ def compare_all(codec, saved_model, paths, qualities):
     return differing
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", required=True, help="folder or quoted glob of pictures")
-    parser.add_argument("--model", help="name or path of the model; the default one if left out")
-    parser.add_argument(
-        "--quality",
-        type=lambda text: [float(q) for q in text.split(",")],
-        default=[4.0],
-        metavar="LIST",
-        help="qualities of a variable-rate model, default 4",
-    )
-    args = parser.parse_args(argv)
-    pattern = os.path.join(args.images, "*") if os.path.isdir(args.images) else args.images
-    paths = sorted(glob.glob(pattern))
-    try:
-        if not paths:
-            raise GllmmError(f"{args.images}: no pictures there")
-        stored = registry.read_model(args.model)
-        codec = Codec(stored)
-        with tempfile.TemporaryDirectory() as folder:
-            save(stored, os.path.join(folder, "saved_model"))
-            with SavedModelProcess(os.path.join(folder, "saved_model"), folder) as saved_model:
-                qualities = args.quality if codec.num_qualities else [None]
-                differing = compare_all(codec, saved_model, paths, qualities)
-    except (GllmmError, OSError) as error:
-        print(f"saved_model_agreement: {error}", file=sys.stderr)
-        return 1
-    return int(differing > 0)
+def define_flags() -> None:
+    program.define_images()
+    program.define_model()
+    program.define_qualities(["4"])
+
+
+def main(f: flags.FlagValues) -> None:
+    paths = list(find_images(f.images).values())
+    stored = registry.read_model(f.model)
+    codec = Codec(stored)
+    qualities = program.numbers("qualities", f.qualities) if codec.num_qualities else [None]
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model = os.path.join(folder, "saved_model")
+        save(stored, saved_model)
+        with SavedModelProcess(saved_model, folder) as process:
+            differing = compare_all(codec, process, paths, qualities)
+    if differing:
+        raise LimitError(f"{differing} files differ")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main, define_flags)

@@ -14,8 +14,8 @@ memory; the figures go to experiments/results/serve_load.json. Exit status 1 if
     memory grows: the peak of RSS in the last quarter of the requests is more than --margin above
     the peak in the first quarter.
 
-A client that is told to come later (503) comes later, as often as it is told to; this is counted and
-no fault. It takes a few minutes.
+A client that is asked to come later (503) comes later, as often as it is asked to; this is counted
+and no fault. It takes a few minutes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ import collections
 import contextlib
 import dataclasses
 import http.client
-import io
-import json
 import os
-import random
 import re
 import select
 import signal
@@ -37,187 +34,18 @@ import sys
 import tempfile
 import threading
 import time
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-from absl import app, flags
-from PIL import Image
+from absl import flags
 
+from experiments.common import places, program, records
+from experiments.common.program import ExperimentError, LimitError
+from experiments.systems.serve_requests import MAX_BYTES, MAX_PIXELS, Request, mix
 from gllmm_tf.codec.codec import Codec
-from gllmm_tf.files.images import write_bytes_atomic
 
-MODEL = flags.DEFINE_string("model", None, "Name or path of the model; the default one if empty.")
-REQUESTS = flags.DEFINE_integer("requests", 500, "Requests in all.", 8)
-CLIENTS = flags.DEFINE_integer("clients", 8, "Clients at a time.", 1)
-SEED = flags.DEFINE_integer("seed", 1, "Of pictures and order.")
-MARGIN = flags.DEFINE_float("margin", 64.0, "MB that memory may grow.", 0.0)
-OUTPUT = flags.DEFINE_string(
-    "output",
-    os.path.join(os.path.dirname(os.path.abspath(__file__)), "results", "serve_load.json"),
-    "File for the figures.",
-)
-
-MAX_BYTES, MAX_PIXELS = 1 << 20, 256 * 256
-SIZES = ((64, 64), (1, 1), (96, 160), (201, 130), (128, 256), (37, 255))  # height, width
-QUALITIES = (None, 1.0, 2.5, 4.0, 8.0)
 SECONDS = 60.0  # patience with one answer
 SAMPLING = 0.1  # seconds between two looks at the memory
 HANG_UP = "hung up"  # what a client sees that does not wait for the answer
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """One request and what must come back.
-
-    Attributes:
-        kind: for the table.
-        method: of HTTP.
-        path: with query.
-        body: bytes to send.
-        status: that must come back; None: the client hangs up.
-        check: bytes of the answer -> whether they are right.
-        chunked: sent without a length.
-        part: share of the body that is sent before hanging up.
-    """
-
-    kind: str
-    method: str
-    path: str
-    body: bytes
-    status: int | None
-    check: Callable[[bytes], bool]
-    chunked: bool = False
-    part: float = 1.0
-
-
-# Requests and right answers -------------------------------------------------------------------
-
-
-def draw(rng, height: int, width: int) -> np.ndarray:
-    """A picture of smooth shapes, an edge and a little noise."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    periods, phases = rng.uniform(5, 30, 4), rng.uniform(0, 6, 3)
-    base = 128 + 60 * np.sin(rows / periods[0] + phases[0]) + 50 * np.cos(columns / periods[1])
-    base += 40 * (columns > width * rng.uniform(0.2, 0.8))
-    colours = [base, 255 - base, 128 + 90 * np.sin((rows + columns) / periods[2] + phases[1])]
-    pixels = np.stack(colours, -1) + rng.normal(size=(height, width, 3)) * 3
-    return np.clip(pixels, 0, 255).astype(np.uint8)
-
-
-def as_file(pixels: np.ndarray, file_format: str, **options) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, file_format, **options)
-    return file.getvalue()
-
-
-def as_pixels(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def one_line(*words: str) -> Callable[[bytes], bool]:
-    """A check: one line of text that holds all `words`."""
-
-    def check(data: bytes) -> bool:
-        text = data.decode()
-        return text.endswith("\n") and text.count("\n") == 1 and all(w in text for w in words)
-
-    return check
-
-
-def good_requests(codec, rng) -> list[Request]:
-    """Pictures of every size and quality in several formats, and their files back to pixels."""
-    found = []
-    qualities = QUALITIES if codec.num_qualities else (None,)
-    for height, width in SIZES:
-        pixels = draw(rng, height, width)
-        pictures = {
-            "PNG": as_file(pixels, "PNG"),
-            "JPEG": as_file(pixels, "JPEG", quality=90),
-            "WebP": as_file(pixels, "WEBP", lossless=True),
-        }
-        for i, quality in enumerate(qualities):
-            name = list(pictures)[i % len(pictures)]
-            data = codec.compress(as_pixels(pictures[name]), quality)
-            path = "/compress" if quality is None else f"/compress?quality={quality:g}"
-            found.append(
-                Request(f"compress {name}", "POST", path, pictures[name], 200, data.__eq__)
-            )
-            x_hat = codec.decompress(data)
-            same = lambda png, x_hat=x_hat: np.array_equal(as_pixels(png), x_hat)  # noqa: E731
-            found.append(Request("decompress", "POST", "/decompress", data, 200, same))
-    return found
-
-
-def bad_requests(codec, rng) -> list[Request]:
-    """Everything that has to be refused."""
-    pixels = draw(rng, 96, 128)
-    png, packed = as_file(pixels, "PNG"), codec.compress(pixels)
-    tampered = bytearray(packed)
-    tampered[len(packed) // 2] ^= 16
-    foreign = bytearray(packed[:-4])
-    foreign[9] ^= 1  # the model's identity, under a right checksum
-    foreign += zlib.crc32(bytes(foreign)).to_bytes(4, "little")
-    large = np.zeros([257, 256, 3], np.uint8)
-    big = bytes(MAX_BYTES + MAX_BYTES // 2)
-
-    def post(kind, path, body, status, *words, **more):
-        return Request(kind, "POST", path, bytes(body), status, one_line(*words), **more)
-
-    return [
-        post("truncated picture", "/compress", png[: len(png) // 3], 400, "damaged or cut short"),
-        post("random bytes", "/compress", rng.bytes(3000), 400, "not a readable 8-bit picture"),
-        post("random bytes", "/decompress", rng.bytes(3000), 400, "not a .gllmm file"),
-        post("tampered file", "/decompress", tampered, 400, "checksum"),
-        post("cut file", "/decompress", packed[:-7], 400, "checksum"),
-        post("foreign file", "/decompress", foreign, 400, "written by model"),
-        post("foreign file", "/decompress", png, 400, "did you mean compress?"),
-        post("foreign file", "/compress", packed, 400, "did you mean decompress?"),
-        post("empty body", "/compress", b"", 400, "empty"),
-        post("bad quality", "/compress?quality=99", png, 400, "quality"),
-        post("bad quality", "/compress?quality=fine", png, 400, "quality is not a number"),
-        post("16-bit picture", "/compress", as_file(np.zeros([9, 9], "u2"), "PNG"), 400, "16-bit"),
-        post("too many pixels", "/compress", as_file(large, "PNG"), 413, "65536"),
-        post("too many pixels", "/decompress", codec.compress(large), 413, "65536"),
-        post("too large body", "/compress", big, 413, str(MAX_BYTES)),
-        post("too large body", "/decompress", big, 413, str(MAX_BYTES), chunked=True),
-        post("wrong method", "/health", b"x", 405, "Method Not Allowed"),
-        Request("wrong method", "GET", "/compress", b"", 405, one_line("Method Not Allowed")),
-        Request("wrong method", "PUT", "/decompress", packed, 405, one_line("Method Not Allowed")),
-        post("no such path", "/compress/it", png, 404, "Not Found"),
-        post("hang up: in body", "/compress", png, None, part=0.5),
-        post("hang up: in body", "/decompress", packed, None, chunked=True, part=0.5),
-        post("hang up: at work", "/compress", png, None),
-        post("hang up: at work", "/decompress", packed, None),
-    ]
-
-
-def looking_requests(codec) -> list[Request]:
-    """Page, health and metrics, in the middle of everything."""
-
-    def healthy(data: bytes) -> bool:
-        return json.loads(data)["identity"] == codec.identity.hex()
-
-    return [
-        Request("page", "GET", "/", b"", 200, lambda data: b"</html>" in data),
-        Request("health", "GET", "/health", b"", 200, healthy),
-        Request("metrics", "GET", "/metrics", b"", 200, lambda d: b"gllmm_in_flight" in d),
-    ]
-
-
-def mix(codec, count: int, seed: int) -> list[Request]:
-    """`count` requests in random order, about half of them good."""
-    rng = np.random.default_rng(seed)
-    good, bad = good_requests(codec, rng), bad_requests(codec, rng)
-    looking = looking_requests(codec)
-    chooser = random.Random(seed)
-    rest = [
-        chooser.choice(chooser.choices((good, bad, looking), (50, 45, 5))[0]) for _ in range(count)
-    ]
-    requests = (good + bad + looking + rest)[:count]  # each kind once at least, where there is room
-    chooser.shuffle(requests)
-    return requests
 
 
 # Clients --------------------------------------------------------------------------------------
@@ -283,7 +111,7 @@ def be_client(port: int, queue: collections.deque, seen: Seen) -> None:
                 time.sleep(float(headers["retry-after"]))
             right = is_right(request, status, data)
             line = data[:120]
-        except Exception as error:
+        except Exception as error:  # whatever it is, this client has no answer
             status, right, line = "no answer", False, repr(error)
         with seen.lock:
             seen.done += 1
@@ -314,7 +142,7 @@ class Service:
                 self.port = int(found[1])
                 break
         else:
-            sys.exit(f"the service did not start: {''.join(self.lines)}")
+            raise ExperimentError(f"the service did not start: {''.join(self.lines)}")
         for target in (self._listen, self._watch):
             threading.Thread(target=target, daemon=True).start()
 
@@ -413,28 +241,29 @@ def print_table(seen: Seen) -> None:
         print(f"{kind:<20}{answers:<34}" + "".join(f"{s:>7.3f} s" for s in times.values()))
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError("every setting is a flag")
-    print("working out the right answers")
-    codec = Codec.load(MODEL.value)
-    requests = mix(codec, REQUESTS.value, SEED.value)
-    seen = Seen()
+def send_all(service: Service, requests: Sequence[Request], clients: int, seen: Seen) -> float:
+    """Has the clients send everything at once; returns seconds."""
+    service.progress = lambda: seen.done
+    queue = collections.deque(requests)
+    start = time.perf_counter()
+    threads = [
+        threading.Thread(target=be_client, args=(service.port, queue, seen)) for _ in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - start
+
+
+def load(
+    model: str | None, requests: Sequence[Request], clients: int, seen: Seen
+) -> tuple[Service, float, list[str]]:
+    """Runs the service from its start to its end; returns it, the seconds and what went wrong."""
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(MODEL.value, folder)
+        service = Service(model, folder)
         try:
-            service.progress = lambda: seen.done
-            queue = collections.deque(requests)
-            start = time.perf_counter()
-            threads = [
-                threading.Thread(target=be_client, args=(service.port, queue, seen))
-                for _ in range(CLIENTS.value)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            elapsed = time.perf_counter() - start
+            elapsed = send_all(service, requests, clients, seen)
             metrics = wait_for_rest(service)
             faults = seen.wrong + compare_counts(metrics, seen)
             status = service.stop()
@@ -446,21 +275,43 @@ def main(argv: Sequence[str]) -> None:
             faults.append(f"temporary files are left: {left}")
     if "Traceback" in "".join(service.lines):
         faults.append("the service wrote a traceback: " + "".join(service.lines)[-2000:])
-    peaks = quarters(service.samples, len(requests))
-    if peaks[3] > peaks[0] + MARGIN.value:
-        faults.append(f"memory grew from {peaks[0]:.0f} to {peaks[3]:.0f} MB")
+    return service, elapsed, faults
 
-    print_table(seen)
+
+def totals_of(seen: Seen) -> dict[str, int]:
+    """Returns status -> answers of all kinds."""
     totals = collections.Counter()
     for (_, status), count in seen.statuses.items():
         totals[str(status)] += count
-    print(f"{len(requests)} requests of {CLIENTS.value} clients in {elapsed:.1f} s: {dict(totals)}")
+    return dict(sorted(totals.items()))
+
+
+def define_flags() -> None:
+    program.define_model()
+    flags.DEFINE_integer("requests", 500, "Requests in all.", 8)
+    flags.DEFINE_integer("clients", 8, "Clients at a time.", 1)
+    flags.DEFINE_integer("seed", 1, "Of pictures and order.")
+    flags.DEFINE_float("margin", 64.0, "MB that memory may grow.", 0.0)
+    flags.DEFINE_string("output", f"{places.RESULTS}/serve_load.json", "File for the figures.")
+
+
+def main(f: flags.FlagValues) -> None:
+    print("working out the right answers")
+    codec = Codec.load(f.model)
+    requests, seen = mix(codec, f.requests, f.seed), Seen()
+    service, elapsed, faults = load(f.model, requests, f.clients, seen)
+    peaks = quarters(service.samples, len(requests))
+    if peaks[3] > peaks[0] + f.margin:
+        faults.append(f"memory grew from {peaks[0]:.0f} to {peaks[3]:.0f} MB")
+    print_table(seen)
+    totals = totals_of(seen)
+    print(f"{len(requests)} requests of {f.clients} clients in {elapsed:.1f} s: {totals}")
     print("peak RSS by quarter: " + ", ".join(f"{peak:.0f}" for peak in peaks) + " MB")
     results = {
         "requests": len(requests),
-        "clients": CLIENTS.value,
+        "clients": f.clients,
         "model": codec.info.get("name"),
-        "statuses": dict(sorted(totals.items())),
+        "statuses": totals,
         "wrong": len(seen.wrong),
         "seconds": round(elapsed, 1),
         "peak_rss_mb_by_quarter": [round(peak) for peak in peaks],
@@ -469,12 +320,13 @@ def main(argv: Sequence[str]) -> None:
             for kind, times in sorted(seen.seconds.items())
         },
     }
-    write_bytes_atomic(OUTPUT.value, (json.dumps(results, indent=2) + "\n").encode())
+    records.write_json(f.output, results)
     for fault in faults:
         print(f"WRONG: {fault}")
     print(f"{len(faults)} faults")
-    sys.exit(bool(faults))
+    if faults:
+        raise LimitError(f"{len(faults)} faults; they stand above")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, define_flags)

@@ -1,7 +1,7 @@
 """Uses the page of the service as a reader would, in a headless Chromium.
 
     pip install -e '.[serve]'
-    python -m experiments.systems.serve_page_check --image assets/picos_de_europa.png --screenshots /tmp/pictures
+    python -m experiments.systems.serve_page_check --screenshots /tmp/pictures
 
 A picture is chosen and later dropped, the quality is changed by keys, the divider is dragged and moved
 by keys, zoom and buttons are used, a .gllmm file is shown, a file that is no picture is refused in words.
@@ -16,23 +16,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from absl import app, flags
+from absl import flags
 
-from experiments.common.coders import ExperimentError
-from experiments.report.report_check import (
-    BROWSERS,
-    PHONE,
-    WIDE,
-    Browser,
-    find_browser,
-    start_browser,
-)
+from experiments.common import browser, places, program
+from experiments.common.browser import PHONE, WIDE, Browser, check_width, require
 from gllmm_tf import metrics
 from gllmm_tf.codec.codec import Codec
 from gllmm_tf.files import images
@@ -67,11 +59,6 @@ def running(codec) -> Iterator[str]:
 
 
 # Using the page -------------------------------------------------------------------------------
-
-
-def require(condition: bool, what: str) -> None:
-    if not condition:
-        raise ExperimentError(f"The page fails its check: {what}.")
 
 
 def wait_for(page: Browser, expression: str, what: str) -> None:
@@ -119,13 +106,8 @@ def text(page: Browser, name: str) -> str:
 
 
 def centre(page: Browser, name: str) -> tuple[float, float]:
-    return tuple(
-        page.evaluate(
-            f"(() => {{ const e = $('{name}'); e.scrollIntoView({{block: 'center'}});"
-            " const b = e.getBoundingClientRect();"
-            " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
-        )
-    )
+    """Returns the centre of the element with this id."""
+    return browser.centre(page, f"#{name}")
 
 
 # What is looked at ----------------------------------------------------------------------------
@@ -135,7 +117,7 @@ def check_figures(page: Browser, codec, path: str, quality: float | None) -> Non
     """Size, bpp and PSNR are those of the codec."""
     require(page.evaluate("$('error').hidden"), f"it complains: {text(page, 'error')}")
     picture = images.read_image(path)
-    encoded = codec.encode(picture.pixels, quality, picture.metadata)
+    encoded = codec.encode(picture.pixels, quality, metadata=picture.metadata)
     size, height, width = len(encoded.data), *picture.pixels.shape[:2]
     require(text(page, "size") == page.evaluate(f"bytes({size})"), f"size, not {size} bytes")
     bpp = f"{size * 8 / (width * height):.3f}"
@@ -251,15 +233,11 @@ def check_names(page: Browser) -> None:
     require(not missing, f"Tab does not reach {', '.join(sorted(missing))}")
 
 
-def check_width(page: Browser) -> None:
-    width = page.evaluate("document.documentElement.scrollWidth")
-    require(width <= page.width, f"it is {width} pixels wide in a window of {page.width}")
-
-
 def shoot(page: Browser, folder: str | None, name: str, size: tuple[int, int]) -> None:
+    """Writes pictures of the page, light and dark, where there is a folder for them."""
     if folder:
         for scheme in ("light", "dark"):
-            page.resize(size, scheme == "dark", scale=1.0 if size == WIDE else 2.0)
+            browser.show(page, size, scheme == "dark")
             page.screenshot(os.path.join(folder, f"{name}_{scheme}.png"))
         page.resize(size)
 
@@ -278,16 +256,16 @@ def check_page(codec, image: str, screenshots: str | None = None) -> str:
     Raises:
         ExperimentError: with the first thing that is not as it should be.
     """
-    browser = find_browser()
-    if browser is None:
-        return f"check skipped: none of {', '.join(BROWSERS)} is installed"
+    path = browser.find_browser()
+    if path is None:
+        return browser.MISSING
     if screenshots:
         os.makedirs(screenshots, exist_ok=True)
     image = os.path.abspath(image)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         address = stack.enter_context(running(codec))
-        page = stack.enter_context(start_browser(browser))
+        page = stack.enter_context(browser.start_browser(path))
         for domain in ("DOM", "Accessibility"):
             page.call(f"{domain}.enable")
         for name, size in (("wide", WIDE), ("phone", PHONE)):
@@ -313,23 +291,20 @@ def check_page(codec, image: str, screenshots: str | None = None) -> str:
         foreign = {u for u in page.requests if not u.startswith((address, f"blob:{address}"))}
         require(not foreign, f"it asks for {', '.join(sorted(foreign))}")
     return (
-        f"check passed in {os.path.basename(browser)}: figures, divider, zoom, quality, refusal, "
+        f"check passed in {os.path.basename(path)}: figures, divider, zoom, quality, refusal, "
         "dropping, names; wide and phone; console is silent"
     )
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError("every setting is a flag")
-    try:
-        codec = Codec.load(flags.FLAGS.model)
-        print(check_page(codec, flags.FLAGS.image, flags.FLAGS.screenshots))
-    except ExperimentError as error:
-        sys.exit(str(error))
+def define_flags() -> None:
+    flags.DEFINE_string("image", places.SAMPLES[1], "A picture without loss.")
+    program.define_model()
+    flags.DEFINE_string("screenshots", None, "Folder for pictures of the page.")
+
+
+def main(f: flags.FlagValues) -> None:
+    print(check_page(Codec.load(f.model), f.image, f.screenshots))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("image", None, "A picture without loss.", required=True)
-    flags.DEFINE_string("model", None, "Name or path of the model; the default one if empty.")
-    flags.DEFINE_string("screenshots", None, "Folder for pictures of the page.")
-    app.run(main)
+    program.run(main, define_flags)

@@ -22,8 +22,10 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image, ImageDraw, ImageFont
+
+from experiments.common.program import run
 
 WIDTH, HEIGHT = 1152, 896
 FONTS = (
@@ -52,10 +54,6 @@ SYLLABLES = tuple(f"{consonant}{vowel}" for consonant in "bdfghklmnprstvwz" for 
 
 Random = np.random.Generator
 Colour = tuple[int, int, int]
-
-_COUNT = flags.DEFINE_integer("count", 66, "Number of pictures.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of all of them.", lower_bound=0)
-_OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write, made if need be.")
 
 
 # What the kinds are made of ----------------------------------------------------------------------
@@ -322,14 +320,18 @@ def draw_picture(seed: int, number: int) -> tuple[str, Image.Image]:
     return kind.__name__, kind(np.random.default_rng((seed, number)))
 
 
-def main(argv):
-    del argv
-    os.makedirs(_OUTPUT.value, exist_ok=True)
-    for number in range(_COUNT.value):
-        name, picture = draw_picture(_SEED.value, number)
-        picture.save(os.path.join(_OUTPUT.value, f"{name}_{number:04d}.png"))
+def define_flags() -> None:
+    flags.DEFINE_integer("count", 66, "Number of pictures.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of all of them.", lower_bound=0)
+    flags.DEFINE_string("output_dir", None, "Folder to write, made if need be.", required=True)
+
+
+def main(f: flags.FlagValues) -> None:
+    os.makedirs(f.output_dir, exist_ok=True)
+    for number in range(f.count):
+        name, picture = draw_picture(f.seed, number)
+        picture.save(os.path.join(f.output_dir, f"{name}_{number:04d}.png"))
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("output_dir")
-    app.run(main)
+    run(main, define_flags)

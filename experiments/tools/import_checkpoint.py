@@ -7,32 +7,31 @@
 The checkpoint is what TensorFlow 1's `Saver` wrote: PREFIX.index and PREFIX.data-00000-of-00001. N and
 the system, `cheng2020` or `gllmm`, follow from its variables. What is missing, unknown or of another
 shape is named in one line, with exit status 1, and nothing is written; if the unknown ones are only
-leftovers of training, `--ignore REGEX` passes them over. Takes seconds.
+leftovers of training, `--ignore=REGEX` passes them over. Takes seconds.
 
 Tested on checkpoints with the originals' names and formats and known weights, not on the authors' own
 files. docs/originals.md says what carries over exactly and what does not.
 """
 
-import argparse
+from __future__ import annotations
+
 import os
 import re
-import sys
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-sys.path.insert(0, ROOT)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import numpy as np
+from absl import flags
 
-import numpy as np  # noqa: E402
-
-from gllmm_tf.errors import GllmmError  # noqa: E402
-from gllmm_tf.files import images  # noqa: E402
+from experiments.common import program
+from experiments.common.program import ExperimentError
 
 
-def convert(checkpoint, output, ignore=None, metric="mse"):
+def convert(
+    checkpoint: str, output: str, ignore: re.Pattern | None = None, metric: str = "mse"
+) -> str:
     """Imports, writes the model file and returns a report, text.
 
     Raises:
-        ModelError: see `gllmm_tf.original_checkpoint.import_checkpoint`.
+        ModelError: see `gllmm_tf.originals.checkpoint.import_checkpoint`.
         OSError: the output cannot be written.
     """
     from gllmm_tf.originals.checkpoint import import_checkpoint
@@ -57,33 +56,19 @@ def convert(checkpoint, output, ignore=None, metric="mse"):
     )
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoint", metavar="PREFIX", help="path of the checkpoint before .index")
-    parser.add_argument("output", metavar="OUT.npz", help="the model file to write")
-    parser.add_argument(
-        "--ignore", metavar="REGEX", type=_regex, help="pass over variables with names like this"
-    )
-    parser.add_argument(
-        "--metric", choices=("mse", "ms-ssim"), default="mse", help="what it was trained for"
-    )
-    args = parser.parse_args(argv)
-    try:
-        print(convert(args.checkpoint, args.output, args.ignore, args.metric))
-    except (GllmmError, OSError) as error:
-        line = str(error) if isinstance(error, GllmmError) else images.reason(error)
-        path = f"{args.output}: " if isinstance(error, OSError) else ""
-        print(f"import_checkpoint: {path}{line}", file=sys.stderr)
-        return 1
-    return 0
+def define_flags() -> None:
+    flags.DEFINE_string("ignore", None, "Pass over variables with names like this expression.")
+    flags.DEFINE_enum("metric", "mse", ["mse", "ms-ssim"], "What it was trained for.")
 
 
-def _regex(text):
+def main(f: flags.FlagValues, checkpoint: str, output: str) -> None:
     try:
-        return re.compile(text)
+        ignore = None if f.ignore is None else re.compile(f.ignore)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+        message = f"--ignore: {f.ignore!r} is no regular expression: {error}."
+        raise ExperimentError(message) from None
+    print(convert(checkpoint, output, ignore, f.metric))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run(main, define_flags, ["PREFIX", "OUT.npz"])

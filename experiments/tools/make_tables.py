@@ -3,13 +3,14 @@
     python -m experiments.tools.make_tables OUT.npz
 
 Run once per format version: decoders load the file and never evaluate exp or a CDF themselves, so the
-file in the package is the definition and this script only documents it (needs SciPy; seconds).
+file in the package is the definition and this program documents it. Needs SciPy; seconds.
 """
 
-import sys
-
 import numpy as np
+from absl import flags
 from scipy import special
+
+from experiments.common import program
 
 # The standardised CDFs at u = -U, ..., U in steps of 1 / R, in units of 2^-24.
 CDF_RANGE, CDF_RESOLUTION, CDF_BITS = 16, 256, 24
@@ -19,7 +20,7 @@ EXP_RANGE, EXP_RESOLUTION, EXP_BITS = 16, 256, 20
 LOG_ODDS_RANGE, LOG_ODDS_STEPS, FREQUENCY_BITS = 11.0, 4096, 16
 
 
-def make_tables():
+def make_tables() -> dict[str, np.ndarray]:
     """`{name: int32 array}`: cdf [3, 2 U R + 1], exp [16 * 256 + 1], frequency [rows] ascending."""
     u = np.arange(-CDF_RANGE * CDF_RESOLUTION, CDF_RANGE * CDF_RESOLUTION + 1) / CDF_RESOLUTION
     laplace = np.where(u < 0, 0.5 * np.exp(-np.abs(u)), 1 - 0.5 * np.exp(-np.abs(u)))
@@ -35,5 +36,11 @@ def make_tables():
     }
 
 
+def main(f: flags.FlagValues, output: str) -> None:
+    del f
+    np.savez_compressed(output, **make_tables())
+    print(output)
+
+
 if __name__ == "__main__":
-    np.savez_compressed(sys.argv[1], **make_tables())
+    program.run(main, arguments=["OUT.npz"])

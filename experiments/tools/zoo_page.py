@@ -2,44 +2,35 @@
 
     python -m experiments.tools.zoo_page
 
-The facts come from the model files (configuration, record of the training, size, identity), the
-figures from experiments/results/kodak.csv: rows whose setting carries the model's identity, so that
-no figure of another model can stand beside a name. The data's origins and licences are those of
-experiments/published/training_data.csv, which
-
-    python -m experiments.tools.zoo_page --manifest=MANIFEST.csv
-
-counts anew from a list of the training pictures with the columns `origin` and `licence`.
+The facts come from the model files (configuration, record of the training, size, identity), those of
+models that were measured and do not ship from experiments/results/other_models.json. The figures come
+from experiments/results/kodak.csv: rows whose setting carries the model's identity, so that no figure
+of another model can stand beside a name. Origins and licences of the pictures are those of
+experiments/published/training_data.csv, which licences.py counts. A few seconds.
 """
 
 from __future__ import annotations
 
 import collections
 import csv
+import dataclasses
+import json
 import math
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from absl import app, flags
+from absl import flags
 
-from experiments.common.coders import ExperimentError
-from experiments.common.doc_tables import DOCS
-from experiments.rate_distortion import rate_distortion
-from gllmm_tf.errors import GllmmError
-from gllmm_tf.files.images import write_bytes_atomic
+from experiments.common import places, program, records
+from experiments.common.doc_tables import markdown
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion.results import read_rows
+from experiments.tools import licences
+from gllmm_tf import metrics
+from gllmm_tf.config import ModelConfig
 from gllmm_tf.zoo import registry
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-DATA = os.path.join(HERE, "published", "training_data.csv")
-DATA_FIELDS = ["licence", "origin", "pictures"]
-LICENCES = [  # (what a manifest says, what it is called here); the first that fits
-    (r"/", None),  # several, per file: as the manifest says it
-    (r"CC0|public domain", "CC0 or public domain"),
-    (r"CC[- ]BY-SA[- ](\d)", r"CC-BY-SA-\1.0"),
-    (r"(?:CC[- ]BY[- ]|Attribution )(\d)", r"CC-BY-\1.0"),
-    (r"(Unsplash|Pexels|Pixabay)", r"\1 licence"),
-]
+OTHERS = f"{places.RESULTS}/other_models.json"
 LABELS = {  # of the record of a training, in the order of the page
     "steps": "steps",
     "pixels_seen": "pixels seen",
@@ -61,10 +52,10 @@ ELSEWHERE = {"name", "lambdas", "metric", "command", "validation"}  # shown in a
 HEADER = """# Models
 
 Made by `python -m experiments.tools.zoo_page` from the model files and from
-[kodak.csv](../experiments/results/kodak.csv); do not edit. `gllmm models` lists the same models,
-`gllmm compress --model NAME` uses one, `gllmm_tf.models()` returns their records. Those in
-`gllmm_tf/models` are part of the package. Others are found in a checkout, and wherever the environment
-variable `GLLMM_MODELS` names their folder, which may have a `SHA256SUMS` to check them with.
+[kodak.csv](../experiments/results/kodak.csv); do not edit. `gllmm models` lists the models that ship,
+`gllmm compress --model NAME` uses one, `gllmm_tf.models()` returns their records. Files of other
+models are found in the folders that the environment variable `GLLMM_MODELS` names; a folder may have
+a `SHA256SUMS` to check them with.
 
 Sizes on Kodak are those of complete files; averages are taken over the 24 pictures at one quality,
 MS-SSIM before it is put on the decibel scale. Kodak was never trained on.
@@ -74,60 +65,103 @@ MS-SSIM before it is put on the decibel scale. Kodak was never trained on.
 # Facts ----------------------------------------------------------------------------------------
 
 
-def identity_row(name: str) -> str:
-    """Returns the line with what no other model has: identity, file, bytes."""
-    path = registry.path_of(name)
-    file, size = os.path.relpath(path, os.path.dirname(HERE)), os.path.getsize(path)
-    identity = registry.read_model(name).identity.hex()
-    return f"| identity and file | `{identity}`, `{file}`, {size:,} bytes |"
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What the page says about one model.
+
+    Attributes:
+        name: as for `--model`.
+        identity: 16 hexadecimal digits.
+        size: bytes of the file.
+        config: of the networks.
+        info: record of the training.
+        file: path in the repository; None if it does not ship.
+    """
+
+    name: str
+    identity: str
+    size: int
+    config: ModelConfig
+    info: dict
+    file: str | None = None
 
 
-def network_rows(name: str) -> list[str]:
-    """Returns lines about the networks."""
-    config = registry.read_model(name).config
+def shipped_model(name: str) -> Model:
+    """Returns the facts of a model file of the package."""
+    path, stored = registry.path_of(name), registry.read_model(name)
+    file, size = os.path.relpath(path, places.ROOT), os.path.getsize(path)
+    return Model(name, stored.identity.hex(), size, stored.config, stored.info, file)
+
+
+def other_models(path: str = OTHERS) -> list[Model]:
+    """Returns the models that were trained and measured and do not ship."""
+    with open(path, encoding="utf-8") as file:
+        table = json.load(file)
+    models = []
+    for name, row in table.items():
+        config = {k: tuple(v) if isinstance(v, list) else v for k, v in row["config"].items()}
+        config = ModelConfig(**config)
+        models.append(Model(name, row["identity"], row["bytes"], config, row["info"]))
+    return models
+
+
+def all_models() -> list[Model]:
+    """Returns the models in the order of the page: the default, the others that ship, the rest."""
+    names = sorted(registry.shipped_names(), key=lambda n: (n != registry.DEFAULT_MODEL, n))
+    return [shipped_model(name) for name in names] + other_models()
+
+
+def identity_row(model: Model) -> tuple[str, str]:
+    """Returns the row with what no other model has: identity, file, bytes."""
+    where = f"`{model.file}`" if model.file else "a file that does not ship"
+    return "identity and file", f"`{model.identity}`, {where}, {model.size:,} bytes"
+
+
+def network_rows(config: ModelConfig) -> list[tuple[str, object]]:
+    """Returns rows about the networks."""
     trunk = ", ".join(map(str, config.trunk_widths)) if config.trunk_widths else "N, as published"
     published = {"gllmm": "GLLMM (Fu et al.)", "cheng2020": "Cheng et al."}[config.system]
-    rows = [
+    qualities = len(config.lambdas)
+    return [
         ("networks", f"{published}, N = {config.num_filters}"),
         ("channels of `g_a` and `g_s` at 1/2, 1/4, 1/8", trunk),
         ("residual pairs per module", config.stages),
         ("mixture", f"{config.components} components each of {', '.join(config.families)}"),
         ("entropy parameter widths", " and ".join(map(str, config.entropy_widths))),
-        ("rate", f"variable, qualities 1 to {config.num_qualities}" if config.lambdas else "fixed"),
+        ("rate", f"variable, qualities 1 to {qualities}" if qualities else "fixed"),
     ]
-    return [f"| {label} | {value} |" for label, value in rows]
 
 
-def training_rows(name: str) -> list[str]:
-    """Returns lines about the training, from the record in the model file."""
-    info = registry.read_model(name).info
+def training_rows(model: Model) -> list[tuple[str, object]]:
+    """Returns rows about the training, from the record in the model file."""
+    info = model.info
     distortion = {"mse": "lambda 255^2 MSE + bpp", "ms-ssim": "lambda (1 - MS-SSIM) + bpp"}
     rows = [("loss", distortion.get(info.get("metric"), info.get("metric", "not recorded")))]
     rows.append(("lambda", ", ".join(f"{v:g}" for v in info.get("lambdas", [])) or "not recorded"))
-    rows += [(label, _shown(key, info[key])) for key, label in LABELS.items() if key in info]
+    rows += [(label, shown(key, info[key])) for key, label in LABELS.items() if key in info]
     if info.get("started_from"):
-        parts = list(_parts(info))
+        parts = list(parts_of(info))
         for key in ("steps", "pixels_seen"):
             known = all(part.get(key) is not None and "started_from" in part for part in parts)
             total = sum(part[key] for part in parts) if known else None
-            rows.append((f"{LABELS[key]}, with those of its starts", _shown(key, total)))
+            rows.append((f"{LABELS[key]}, with those of its starts", shown(key, total)))
     others = [key for key in sorted(info) if key not in LABELS and key not in ELSEWHERE]
-    rows += [(key.replace("_", " "), _shown(key, info[key])) for key in others]
+    rows += [(key.replace("_", " "), shown(key, info[key])) for key in others]
     held_out = (info.get("validation") or {}).get("loss")
     if held_out is not None:
         rows.append(("loss on held-out photographs", f"{held_out:.4f}"))
-    rows.append(("command", _command(name, info)))
-    return [f"| {label} | {value} |" for label, value in rows]
+    return [*rows, ("command", command_of(model))]
 
 
-def _parts(info: dict):
+def parts_of(info: dict) -> Iterator[dict]:
     """Yields the records of a training and of those that it started from."""
     while info:
         yield info
         info = info.get("started_from")
 
 
-def _shown(key: str, value) -> str:
+def shown(key: str, value) -> str:
+    """Returns a value of a record in words."""
     if value is None:
         return "random weights" if key == "started_from" else "not recorded"
     if key == "seconds":
@@ -143,36 +177,39 @@ def _shown(key: str, value) -> str:
         if value.get("steps") is not None:
             facts.append(f"{value['steps']:,} steps")
         if value.get("pixels_seen") is not None:
-            facts.append(_shown("pixels_seen", value["pixels_seen"]))
+            facts.append(shown("pixels_seen", value["pixels_seen"]))
         before = value.get("started_from")
-        return ", ".join(facts) + (f"; that from {_shown(key, before)}" if before else "")
+        return ", ".join(facts) + (f"; that from {shown(key, before)}" if before else "")
     text = str(value).replace("|", "\\|").replace("\n", " ")
     return text or "not recorded"
 
 
-def _command(name: str, info: dict) -> str:
-    if info.get("command"):
-        return f"`{info['command']}`"
-    config = f"train_{name.replace('-', '_')}.py"
-    if os.path.exists(os.path.join(HERE, config)):
+def command_of(model: Model) -> str:
+    """Returns the command of a training: the recorded one, or that of its file in configs/."""
+    if model.info.get("command"):
+        return f"`{model.info['command']}`"
+    config = f"experiments/configs/{model.name.replace('-', '_')}.py"
+    if os.path.exists(os.path.join(places.ROOT, config)):
         return (
-            f"`python train.py --config=experiments/{config} --train_glob=... --run_dir=...` "
-            f"([{config}](../experiments/{config}))"
+            f"`python train.py --config={config} --train_glob=... --run_dir=...` "
+            f"([{os.path.basename(config)}](../{config}))"
         )
     return "not recorded"
 
 
-def kodak_rows(name: str, rows: Sequence[dict]) -> list[str]:
+# Figures --------------------------------------------------------------------------------------
+
+
+def kodak_rows(model: Model, rows: Sequence[dict]) -> list[str]:
     """Returns the table of a model's averages over Kodak; a sentence if there are none.
 
     Args:
-        name: of the model.
-        rows: as from `rate_distortion.read_rows`.
+        model: whose identity the rows have to carry.
+        rows: as from `results.read_rows`.
     """
-    identity = registry.read_model(name).identity.hex()
     groups = collections.defaultdict(list)
     for row in rows:
-        quality, at, rounds = row["setting"].partition(f"@{identity}")
+        quality, at, rounds = row["setting"].partition(f"@{model.identity}")
         if at:
             groups[quality, rounds[1:]].append(row)
     if not groups:
@@ -180,23 +217,19 @@ def kodak_rows(name: str, rows: Sequence[dict]) -> list[str]:
     images = {len({row["image"] for row in group}) for group in groups.values()}
     if len(images) != 1:
         raise ExperimentError(
-            f"{name}: its qualities were measured on different numbers of pictures, {sorted(images)}; "
-            "run rate_distortion.py again."
+            f"{model.name}: its qualities were measured on different numbers of pictures, "
+            f"{sorted(images)}; run rate_distortion.py again."
         )
-    lines = [
-        f"Kodak, {images.pop()} pictures:",
-        "",
-        "| quality | bpp | PSNR, dB | MS-SSIM | MS-SSIM, dB |",
-        "|---:|---:|---:|---:|---:|",
-    ]
+    cells = []
     for (quality, rounds), group in sorted(groups.items(), key=lambda item: _order(*item[0])):
         bpp, psnr, ms_ssim = (
             math.fsum(row[k] for row in group) / len(group) for k in ("bpp", "psnr", "ms_ssim")
         )
-        decibel = -10 * math.log10(1 - ms_ssim)
         label = f"{quality}, `--refine {rounds}`" if rounds else quality
-        lines.append(f"| {label} | {bpp:.4f} | {psnr:.2f} | {ms_ssim:.4f} | {decibel:.2f} |")
-    return lines
+        decibel = metrics.ms_ssim_db(ms_ssim)
+        cells.append([label, f"{bpp:.4f}", f"{psnr:.2f}", f"{ms_ssim:.4f}", f"{decibel:.2f}"])
+    head = ("quality", "bpp", "PSNR, dB", "MS-SSIM", "MS-SSIM, dB")
+    return [f"Kodak, {images.pop()} pictures:", "", *markdown(head, "r", cells)]
 
 
 def _order(quality: str, rounds: str) -> tuple[int, float]:
@@ -206,107 +239,53 @@ def _order(quality: str, rounds: str) -> tuple[int, float]:
         return int(rounds or 0), 0.0
 
 
-# Data -----------------------------------------------------------------------------------------
-
-
-def count_licences(manifest: str) -> list[dict]:
-    """Returns a row per licence and origin of a list of pictures.
-
-    Raises:
-        ExperimentError: the file cannot be read or has not the columns `origin` and `licence`.
-    """
-    try:
-        with open(manifest, newline="") as file:
-            counts = collections.Counter(
-                (_licence(row["licence"]), _origin(row["origin"])) for row in csv.DictReader(file)
-            )
-    except OSError as error:
-        raise ExperimentError(f"{manifest}: {error.strerror}.") from None
-    except KeyError as error:
-        raise ExperimentError(f"{manifest}: has no column {error}.") from None
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [dict(zip(DATA_FIELDS, (*key, count))) for key, count in ordered]
-
-
-def _licence(text: str) -> str:
-    text = re.sub(r"https?://\S+", "", text).strip()
-    text = re.sub(r"\((?:repo|README|debian/|Debian|Attribution)[^)]*\)", "", text).strip(" :,")
-    for pattern, name in LICENCES:
-        match = re.search(pattern, text, re.IGNORECASE)
-        if match:
-            return match.expand(name) if name else text
-    quoted = re.search(r'"([^"]+)"', text)
-    return quoted[1] if quoted else text
-
-
-def _origin(text: str) -> str:
-    return re.sub(r"\s*@[0-9a-f]+$", "", text).replace("github:", "")
-
-
 def data_rows() -> list[str]:
     """Returns the section about the training pictures."""
-    with open(DATA, newline="") as file:
+    with open(licences.OUTPUT, newline="") as file:
         rows = list(csv.DictReader(file))
     count = sum(int(row["pictures"]) for row in rows)
-    lines = [
+    text = (
         f"{count} photographs of about one megapixel were collected. A model's record says on how many "
-        "it was trained; the rest was held out for validation, or left out, as the two of "
-        "[the sample photographs](../assets/CREDITS.md). None is part of this repository.",
-        "",
-        "| licence | origin | pictures |",
-        "|---|---|---:|",
-    ]
-    return lines + [f"| {row['licence']} | {row['origin']} | {row['pictures']} |" for row in rows]
+        "it was trained; the rest was held out for validation, or omitted, as the two of "
+        "[the sample photographs](../assets/CREDITS.md). None is part of this repository."
+    )
+    cells = [[row[field] for field in licences.FIELDS] for row in rows]
+    return [text, "", *markdown(licences.FIELDS, "llr", cells)]
 
 
 # Page -----------------------------------------------------------------------------------------
 
 
+def facts_of(model: Model) -> list[str]:
+    """Returns the lines of the table of a model."""
+    rows = [identity_row(model), *network_rows(model.config), *training_rows(model)]
+    return markdown(("", ""), "l", rows)
+
+
 def page(rows: Sequence[dict]) -> str:
-    """Returns the page; `rows` are those of Kodak, from `rate_distortion.read_rows`."""
-    inside = registry.shipped_names()
-    names = sorted(
-        registry.names(), key=lambda n: (n != registry.DEFAULT_MODEL, n not in inside, n)
-    )
+    """Returns the page; `rows` are those of Kodak, from `results.read_rows`."""
     parts = [HEADER]
-    for name in names:
-        default = ", the default" if name == registry.DEFAULT_MODEL else ""
-        facts = [identity_row(name), *network_rows(name), *training_rows(name)]
-        table = "\n".join(["| | |", "|---|---|", *facts])
-        parts.append(
-            f"## {name}{default}\n\n{table}\n\n" + "\n".join(kodak_rows(name, rows)) + "\n"
-        )
-    parts.append("## Training pictures\n\n" + "\n".join(data_rows()) + "\n")
+    for model in all_models():
+        title = f"## {model.name}"
+        if model.name == registry.DEFAULT_MODEL:
+            title += ", the default"
+        elif model.file is None:
+            title += ", does not ship"
+        parts.append("\n".join([title, "", *facts_of(model), "", *kodak_rows(model, rows), ""]))
+    parts.append("\n".join(["## Training pictures", "", *data_rows(), ""]))
     return "\n".join(parts)
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_string(
-        "results", os.path.join(HERE, "results", "kodak.csv"), "Figures, of rate_distortion.py."
-    )
-    flags.DEFINE_string("manifest", "", "List of training pictures to count licences from.")
-    flags.DEFINE_string("output", os.path.join(DOCS, "models.md"), "The page.")
+    results = f"{places.RESULTS}/kodak.csv"
+    flags.DEFINE_string("results", results, "Figures, of rate_distortion.py.")
+    flags.DEFINE_string("output", f"{places.DOCS}/models.md", "The page.")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}.")
-    f = flags.FLAGS
-    try:
-        if f.manifest:
-            counted = count_licences(f.manifest)
-            with open(DATA, "w", newline="") as file:
-                writer = csv.DictWriter(file, DATA_FIELDS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(counted)
-        text = page(rate_distortion.read_rows(f.results))
-        write_bytes_atomic(f.output, text.encode())
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    records.write_text(f.output, page(read_rows(f.results)))
     print(f.output)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

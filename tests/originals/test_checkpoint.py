@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tensorflow as tf
 from conftest import DATA
 from PIL import Image
 
+from experiments.common import program
 from experiments.inside import check_reference
 from experiments.tools import import_checkpoint as script
 from gllmm_tf import config
@@ -150,6 +152,12 @@ class Case:
         self.manifest = reference["manifest"]
 
 
+def run_script(checkpoint, output, metric="mse"):
+    """Exit status of import_checkpoint.py."""
+    options = SimpleNamespace(ignore=None, metric=metric)
+    return program.status_of(lambda: script.main(options, str(checkpoint), str(output)))
+
+
 @pytest.fixture(scope="module", params=["gllmm_n16", "cheng_n16"])
 def case(request):
     return Case(request.param)
@@ -233,7 +241,7 @@ def test_published_sizes(system, n, tmp_path, sample_pixels):
     load_original(original, weights)
     prefix = write_checkpoint(tmp_path / "model", stored_form(weights, np.zeros(n)))
     output = tmp_path / "out.npz"
-    assert script.main([prefix, str(output)]) == 0
+    assert run_script(prefix, output) == 0
     restored, _ = import_checkpoint(prefix)
     assert restored.config == original.config
     picture = np.float32(sample_pixels[None, :64, :128]) / 255
@@ -303,7 +311,7 @@ def test_the_path_of_a_file_will_do(intact, given):
 def test_compresses(case, with_medians, imported, sample_pixels, tmp_path, capsys):
     prefix, _ = with_medians
     output = tmp_path / "out.npz"
-    assert script.main([prefix, str(output), "--metric", "ms-ssim"]) == 0
+    assert run_script(prefix, output, metric="ms-ssim") == 0
     assert f"{case.system}, N = {N}" in capsys.readouterr().out
     stored = ModelFile.read(output)
     assert stored.config.metric == "ms-ssim" and "model.ckpt-1500001" in stored.info["source"]
@@ -326,7 +334,7 @@ def test_command_line(intact, sample_pixels, tmp_path):
         str(tmp_path / name) for name in ("out.npz", "a.png", "a.gllmm", "b.png")
     )
     Image.fromarray(sample_pixels).save(picture)
-    assert script.main([intact, model]) == 0
+    assert run_script(intact, model) == 0
     for command in (["compress", picture, data], ["decompress", data, result]):
         assert cli.main(cli.parse_args(["gllmm", *command, "--model", model])) == 0
     assert np.asarray(Image.open(result)).shape == sample_pixels.shape
@@ -347,7 +355,7 @@ def test_exact_path_computes_the_imported_phi(imported):
 
 def failure(capsys, *args):
     """The one line that the command prints for a checkpoint that it cannot import."""
-    assert script.main([str(a) for a in args]) == 1
+    assert run_script(*args) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     return captured.err

@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # From 1.0 on Starlette would rather have httpx2 than httpx.
     from starlette.testclient import TestClient
 
-from experiments.report import report_check  # noqa: E402
+from experiments.common import browser  # noqa: E402
 from experiments.systems import serve_page_check  # noqa: E402
 from gllmm_tf.files import (
     container,  # noqa: E402
@@ -464,7 +464,7 @@ def test_formats_are_those_that_pictures_are_read_in():
 # The page -------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(report_check.find_browser() is None, reason="no Chromium")
+@pytest.mark.skipif(browser.find_browser() is None, reason="no Chromium")
 def test_page_in_a_browser(tiny_codec, sample_pixels, tmp_path):
     path = tmp_path / "picture.png"
     Image.fromarray(sample_pixels).save(path)

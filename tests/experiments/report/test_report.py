@@ -6,27 +6,19 @@ import io
 import json
 import math
 import os
-import pathlib
 import re
-import subprocess
-import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-
-from experiments.common import coders  # noqa: E402
-from experiments.rate_distortion import bd_rate  # noqa: E402
-from experiments.rate_distortion import rate_distortion as rd  # noqa: E402
-from experiments.report import (
-    report,  # noqa: E402
-    report_check,  # noqa: E402
-)
-from gllmm_tf import metrics  # noqa: E402
+from experiments.common import browser, coders, processes
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import bd_rate
+from experiments.rate_distortion import results as rd
+from experiments.report import equal_size, report, report_check
+from gllmm_tf import metrics
 
 STEPS = ("64", "32", "16", "8", "4", "2", "1")  # smallest file first
 KODAK = [f"kodim{number:02d}.png" for number in range(1, 25)]
@@ -96,7 +88,7 @@ def page(results, image):
     ours = step_coder("ours", ["16@0011223344556677", "4@0011223344556677"])
     rivals = [(step_coder("jpeg"), STEPS), (step_coder("webp"), STEPS)]
     pictures = [
-        report.picture_data(name, pixels, report.compare(pixels, ours, rivals))
+        report.picture_data(name, pixels, equal_size.compare(pixels, ours, rivals))
         for name, pixels in (("landscape", image), ("portrait", image[:, :150].swapaxes(0, 1)))
     ]
     return report.render(report.report_data(results, pictures, title="Curves & pictures"))
@@ -197,7 +189,7 @@ def test_names_cannot_end_the_script(tmp_path):
 
 
 def test_lossless_pictures_have_no_finite_psnr(image):
-    points = report.compare(image[:20, :20], step_coder("ours", ["1"]), [])
+    points = equal_size.compare(image[:20, :20], step_coder("ours", ["1"]), [])
     data = report.picture_data("tiny", image[:20, :20], points)
     (version,) = data["points"][0]["versions"]
     assert (version["psnr"], version["ms_ssim"]) == (None, None)
@@ -209,7 +201,7 @@ def test_page_without_ours_and_without_pictures(tmp_path):
     data = embedded(report.render(report.report_data(path)))
     assert data["anchor"] == "avif"  # no JPEG: the first there is
     assert data["pictures"] == []
-    with pytest.raises(coders.ExperimentError, match="No curve of 'vtm'; there are avif, webp"):
+    with pytest.raises(ExperimentError, match="No curve of 'vtm'; there are avif, webp"):
         report.report_data(path, anchor="vtm")
 
 
@@ -241,7 +233,7 @@ def coder_of_sizes(sizes, calls):
 )
 def test_largest_setting_that_is_not_larger(sizes, limit, wanted, fits):
     ladder = [str(i) for i in range(len(sizes))]
-    version = report.fit_to_size(coder_of_sizes(sizes, []), ladder, None, limit)
+    version = equal_size.fit_to_size(coder_of_sizes(sizes, []), ladder, None, limit)
     assert (version.setting, version.size, version.fits) == (str(wanted), sizes[wanted], fits)
     assert version.image[0, 0, 0] == wanted  # what is shown is that file, decoded
 
@@ -249,20 +241,20 @@ def test_largest_setting_that_is_not_larger(sizes, limit, wanted, fits):
 def test_search_encodes_few_files():
     calls = []
     ladder = [str(i) for i in range(101)]
-    version = report.fit_to_size(coder_of_sizes(range(101), calls), ladder, None, 63)
+    version = equal_size.fit_to_size(coder_of_sizes(range(101), calls), ladder, None, 63)
     assert version.setting == "63"
-    assert len(calls) == len(set(calls)) <= 7 + report.LOOK_AHEAD
+    assert len(calls) == len(set(calls)) <= 7 + equal_size.LOOK_AHEAD
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp"])
 def test_ladders_rise(name, image):
     coder = coders.CONVENTIONAL[name]()
-    sizes = [len(coder.encode(image[:64, :64], s)) for s in report.LADDERS[name][::24]]
+    sizes = [len(coder.encode(image[:64, :64], s)) for s in equal_size.LADDERS[name][::24]]
     assert sizes == sorted(sizes)
 
 
 def test_every_conventional_codec_has_a_ladder():
-    assert set(report.LADDERS) == set(coders.CONVENTIONAL)
+    assert set(equal_size.LADDERS) == set(coders.CONVENTIONAL)
 
 
 # Command --------------------------------------------------------------------------------------
@@ -271,17 +263,15 @@ def test_every_conventional_codec_has_a_ladder():
 def test_chosen_pictures(tmp_path):
     for name in ("b.png", "a.jpg", "c.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    chosen = report.choose_images([str(tmp_path)], ["c", "a.jpg"])
+    chosen = equal_size.choose_images([str(tmp_path)], ["c", "a.jpg"])
     assert {k: os.path.basename(v) for k, v in chosen.items()} == {"c": "c.png", "a": "a.jpg"}
-    assert list(report.choose_images([str(tmp_path)], [])) == ["a", "b"]
-    with pytest.raises(coders.ExperimentError, match="no picture 'kodim04' among a, b, c"):
-        report.choose_images([str(tmp_path)], ["kodim04"])
+    assert list(equal_size.choose_images([str(tmp_path)], [])) == ["a", "b"]
+    with pytest.raises(ExperimentError, match="no picture 'kodim04' among a, b, c"):
+        equal_size.choose_images([str(tmp_path)], ["kodim04"])
 
 
 def run_report(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, str(ROOT / "experiments" / "report.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+    return processes.module("experiments.report.report", *map(str, arguments))
 
 
 def test_command_writes_the_page(results, tmp_path):
@@ -306,7 +296,7 @@ def test_command_refuses_in_one_line(results, tmp_path):
 # In a browser ---------------------------------------------------------------------------------
 
 needs_browser = pytest.mark.skipif(
-    report_check.find_browser() is None, reason="no Chromium is installed"
+    browser.find_browser() is None, reason="no Chromium is installed"
 )
 
 
@@ -316,7 +306,7 @@ def test_page_works_in_chromium(page, tmp_path):
     path.write_text(page, encoding="utf-8")
     line = report_check.check_page(str(path), str(tmp_path / "shots"))
     assert line.startswith("check passed")
-    for name, width in (("wide", report_check.WIDE[0]), ("phone", 2 * report_check.PHONE[0])):
+    for name, width in (("wide", browser.WIDE[0]), ("phone", 2 * browser.PHONE[0])):
         light, dark = (
             np.asarray(Image.open(tmp_path / "shots" / f"{name}_{scheme}.png").convert("L"))
             for scheme in ("light", "dark")
@@ -340,10 +330,10 @@ def test_check_finds_what_is_broken(page, tmp_path, before, after, message):
     assert before in page
     path = tmp_path / "page.html"
     path.write_text(page.replace(before, after), encoding="utf-8")
-    with pytest.raises(coders.ExperimentError, match=message):
+    with pytest.raises(ExperimentError, match=message):
         report_check.check_page(str(path))
 
 
 def test_check_without_a_browser_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(report_check, "find_browser", lambda: None)
+    monkeypatch.setattr(browser, "find_browser", lambda: None)
     assert report_check.check_page(str(tmp_path / "page.html")).startswith("check skipped: none of")

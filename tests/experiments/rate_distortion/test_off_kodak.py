@@ -2,22 +2,19 @@
 
 import dataclasses
 import pathlib
-import sys
 
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-
-from experiments.common import doc_tables  # noqa: E402
-from experiments.rate_distortion import off_kodak  # noqa: E402
-from gllmm_tf.errors import ModelError  # noqa: E402
+from experiments.common import doc_tables, places
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import made_pictures, off_kodak
+from gllmm_tf.errors import ModelError
 
 
 @pytest.fixture(scope="module")
 def pictures():
-    return {picture.name: picture for picture in off_kodak.pictures()}
+    return {picture.name: picture for picture in made_pictures.pictures()}
 
 
 def test_pictures_are_what_their_names_say(pictures):
@@ -30,7 +27,7 @@ def test_pictures_are_what_their_names_say(pictures):
     assert len(np.unique(pictures["uniform noise"].pixels)) == 256
     for name in ("text", "line art"):  # something is drawn
         assert 0.02 < np.mean(pictures[name].pixels != 255) < 0.7
-    again = {picture.name: picture for picture in off_kodak.pictures()}
+    again = {picture.name: picture for picture in made_pictures.pictures()}
     assert all(np.array_equal(p.pixels, again[name].pixels) for name, p in pictures.items())
 
 
@@ -46,7 +43,7 @@ def test_rows_hold_real_sizes(name, pictures, tiny_codec):
 
 
 class FakeCodec:
-    """Returns what it is told to."""
+    """Returns what it was given."""
 
     def __init__(self, size=10, latents=((1,), (1,)), shape=None, error=None):
         self.size, self.latents, self.shape, self.error = size, latents, shape, error
@@ -62,9 +59,9 @@ class FakeCodec:
         return type("D", (), {"image": image, "latents": [np.array(self.latents[1])]})
 
 
-NOISE = off_kodak.Picture("noise", np.random.default_rng(0).integers(0, 256, (16, 16, 3)), True)
+NOISE = made_pictures.Picture("noise", np.random.default_rng(0).integers(0, 256, (16, 16, 3)), True)
 NOISE = dataclasses.replace(NOISE, pixels=NOISE.pixels.astype(np.uint8))
-FLAT = off_kodak.Picture("flat", np.zeros((1, 1, 3), np.uint8))
+FLAT = made_pictures.Picture("flat", np.zeros((1, 1, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -95,13 +92,13 @@ def test_table_goes_into_the_page_between_its_marks(tmp_path):
     doc_tables.insert(str(page), "t", text)  # nothing changes the second time
     assert doc_tables.extract(str(page), "t") == text + "\n"
     assert page.read_text().startswith("above\n") and page.read_text().endswith("-->\nbelow\n")
-    with pytest.raises(off_kodak.ExperimentError, match="one pair of marks of 'u', has 0"):
+    with pytest.raises(ExperimentError, match="one pair of marks of 'u', has 0"):
         doc_tables.insert(str(page), "u", text)
 
 
 def test_published_table_is_that_of_the_results():
-    table = (ROOT / "experiments" / "results" / "off_kodak.md").read_text()
-    page = str(ROOT / "docs" / "robustness.md")
+    table = pathlib.Path(places.RESULTS, "off_kodak.md").read_text()
+    page = f"{places.DOCS}/robustness.md"
     assert doc_tables.extract(page, "off_kodak") == table, (
         "python -m experiments.rate_distortion.off_kodak"
     )

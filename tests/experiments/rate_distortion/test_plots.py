@@ -3,21 +3,14 @@
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-
-from experiments.common.coders import ExperimentError  # noqa: E402
-from experiments.rate_distortion import (
-    bd_rate,  # noqa: E402
-    plots,  # noqa: E402
-)
+from experiments.common import processes
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import bd_rate, plots
 
 BPP = np.array([0.1, 0.25, 0.5, 0.9, 2.0])
 DB = np.array([27.0, 30.1, 33.0, 35.4, 40.0])
@@ -57,7 +50,7 @@ def test_points_lie_where_the_results_say(paths, curves):
     wanted = np.concatenate(
         [np.stack([c.bpp, c.quality], -1)[c.bpp <= 1.5] for c in measured]
     )  # [points of both curves, 2]
-    styles = plots._styles(curves)
+    styles = plots.styles_of(curves)
     places = np.concatenate([markers(svg, styles[c.codec]["colour"]) for c in measured])
     assert places.shape == wanted.shape == (8, 2)
     for axis, direction in ((0, 1), (1, -1)):  # SVG counts y from the top
@@ -81,7 +74,7 @@ def test_the_same_curves_give_the_same_file(paths, curves, tmp_path):
 
 
 def test_lines_are_those_that_bd_rate_integrates(curves):
-    bpp, quality = plots._visible_line(curves[1], 1.5)
+    bpp, quality = plots.visible_line(curves[1], 1.5)
     assert bpp[0] == pytest.approx(0.11) and quality[0] == 27.0
     assert bpp[-1] <= 1.5 and np.all(np.diff(bpp) > 0)
     at_points = np.interp(curves[1].bpp[:4], bpp, quality)
@@ -102,12 +95,7 @@ def test_command_draws_both_metrics(tmp_path):
         for i, (bpp, db) in enumerate(zip(BPP, DB))
     ]
     results.write_text(header + "".join(rows))
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "plots.py"), str(results)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = processes.module("experiments.rate_distortion.plots", str(results))
     assert done.returncode == 0, done.stderr
     stems = [
         f"results_{metric}{suffix}" for metric in ("psnr", "ms_ssim") for suffix in (".png", ".svg")

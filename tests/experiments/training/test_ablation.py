@@ -1,17 +1,11 @@
 """The ablation: one real run, resuming, what it refuses, and its summary."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-
-from experiments.common.coders import ExperimentError  # noqa: E402
-from experiments.training import ablation  # noqa: E402
+from experiments.common.program import ExperimentError
+from experiments.training import ablation
 
 TINY = {"num_filters": 2, "steps": 2, "batch": 2, "patch": 64, "optimizer": "adam", "warmup": 0}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.common.coders import ExperimentError
+from experiments.common.program import ExperimentError
 from experiments.speed import compressai_step
 from experiments.training import acceptance_training, overfit, training_comparison
 from gllmm_tf import config, errors

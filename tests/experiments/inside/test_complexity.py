@@ -1,20 +1,13 @@
 """Counting parameters and multiply-accumulates, against counts by hand."""
 
-import pathlib
-import sys
-
 import pytest
+import tensorflow as tf
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-
-import tensorflow as tf  # noqa: E402
-
-from experiments.common import doc_tables  # noqa: E402
-from experiments.inside import complexity  # noqa: E402
-from gllmm_tf import layers  # noqa: E402
-from gllmm_tf.config import ModelConfig  # noqa: E402
-from gllmm_tf.zoo import registry  # noqa: E402
+from experiments.common import doc_tables, places
+from experiments.inside import complexity
+from gllmm_tf import layers
+from gllmm_tf.config import ModelConfig
+from gllmm_tf.zoo import registry
 
 
 def built(layer, shape):
@@ -73,7 +66,7 @@ def test_h_a_by_hand(small):
 
 @pytest.mark.parametrize("name", registry.shipped_names())
 def test_published_table_has_every_model(name):
-    table = doc_tables.extract(str(ROOT / "docs" / "figures.md"), "complexity")
+    table = doc_tables.extract(f"{places.DOCS}/figures.md", "complexity")
     assert f"| `{name}` |" in table, "out of date: python -m experiments.inside.complexity"
 
 

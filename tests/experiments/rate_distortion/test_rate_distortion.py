@@ -2,24 +2,22 @@
 
 import dataclasses
 import math
-import pathlib
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-import gllmm_tf  # noqa: E402
-from experiments.common import coders  # noqa: E402
-from experiments.rate_distortion import rate_distortion as rd  # noqa: E402
-from gllmm_tf.config import ModelConfig  # noqa: E402
-from gllmm_tf.files import container  # noqa: E402
-from gllmm_tf.model.compression import build  # noqa: E402
-from gllmm_tf.zoo.model_file import export_model  # noqa: E402
+import gllmm_tf
+from experiments.common import coders
+from experiments.common.pictures import find_images
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import rate_distortion as rd
+from experiments.rate_distortion import results
+from gllmm_tf.config import ModelConfig
+from gllmm_tf.files import container
+from gllmm_tf.model.compression import build
+from gllmm_tf.zoo.model_file import export_model
 
 
 def raw_coder(name="raw", settings=("0", "2")):
@@ -47,10 +45,10 @@ def folder(tmp_path):
 
 def test_rows_hold_real_sizes_and_qualities(folder):
     output = str(folder / "out" / "results.csv")
-    images = rd.find_images([str(folder)])
+    images = find_images([str(folder)])
     assert list(images) == ["picture0.png", "picture1.png"]
     assert rd.run(images, [raw_coder()], output) == 4
-    rows = rd.read_rows(output)
+    rows = results.read_rows(output)
     assert [(r["image"], r["setting"]) for r in rows[:2]] == [
         ("picture0.png", "0"),
         ("picture0.png", "2"),
@@ -64,33 +62,33 @@ def test_rows_hold_real_sizes_and_qualities(folder):
 
 def test_a_run_resumes_where_it_was_cut(folder):
     output = folder / "results.csv"
-    images = rd.find_images([str(folder / "*.png")])
+    images = find_images([str(folder / "*.png")])
     rd.run(images, [raw_coder()], str(output))
     whole = output.read_text()
     lines = whole.splitlines(keepends=True)
     output.write_text("".join(lines[:3]) + lines[3][:20])  # the third row is cut off
     assert rd.run(images, [raw_coder()], str(output)) == 2
-    keys = [(r["image"], r["setting"]) for r in rd.read_rows(str(output))]
+    keys = [(r["image"], r["setting"]) for r in results.read_rows(str(output))]
     assert len(keys) == len(set(keys)) == 4
     assert rd.run(images, [raw_coder()], str(output)) == 0
 
 
 def test_another_model_under_the_same_label_is_refused(folder):
     output = str(folder / "results.csv")
-    images = rd.find_images([str(folder)])
+    images = find_images([str(folder)])
     first = dataclasses.replace(raw_coder("ours"), settings=("1@aa",))
     first = dataclasses.replace(first, encode=lambda image, s: raw_coder().encode(image, s[0]))
     rd.run(images, [first], output)
     second = dataclasses.replace(first, settings=("1@bb", "2@bb"))
-    with pytest.raises(coders.ExperimentError, match="1@aa.*1@bb.*--label"):
+    with pytest.raises(ExperimentError, match="1@aa.*1@bb.*--label"):
         rd.run(images, [second], output)
 
 
 def test_a_foreign_csv_is_refused(folder):
     path = folder / "other.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(coders.ExperimentError, match="columns must be"):
-        rd.run(rd.find_images([str(folder)]), [raw_coder()], str(path))
+    with pytest.raises(ExperimentError, match="columns must be"):
+        rd.run(find_images([str(folder)]), [raw_coder()], str(path))
     assert path.read_text() == "a,b\n1,2\n"
 
 
@@ -109,7 +107,7 @@ def test_average_curve_takes_means_per_setting():
         row("x", "a", "lo", 0.2, 30.0),
         row("y", "a", "lo", 0.4, 28.0, None),
     ]
-    low, high = rd.average_curve(rows)["a"]
+    low, high = results.average_curve(rows)["a"]
     assert (low.setting, low.bpp, low.psnr, low.ms_ssim) == ("lo", pytest.approx(0.3), 29.0, None)
     assert (high.setting, high.bpp, high.psnr) == ("hi", 1.5, 38.0)
     assert high.ms_ssim == pytest.approx(0.97)
@@ -118,21 +116,21 @@ def test_average_curve_takes_means_per_setting():
 
 def test_average_curve_counts_only_pictures_that_all_have():
     rows = [row("x", "a", "1", 1, 40), row("y", "a", "1", 3, 20), row("x", "b", "1", 2, 42)]
-    curves = rd.average_curve(rows)
+    curves = results.average_curve(rows)
     assert curves["a"][0].psnr == 40.0
     assert curves["a"][0].images == 1
-    with pytest.raises(coders.ExperimentError, match="No picture"):
-        rd.average_curve([row("x", "a", "1", 1, 40), row("y", "b", "1", 1, 40)])
+    with pytest.raises(ExperimentError, match="No picture"):
+        results.average_curve([row("x", "a", "1", 1, 40), row("y", "b", "1", 1, 40)])
 
 
 def test_find_images_refuses_ambiguous_names_and_empty_folders(folder):
     (folder / "sub").mkdir()
     Image.new("RGB", (4, 4)).save(folder / "sub" / "picture0.png")
-    with pytest.raises(coders.ExperimentError, match="one file name"):
-        rd.find_images([str(folder), str(folder / "sub")])
+    with pytest.raises(ExperimentError, match="one file name"):
+        find_images([str(folder), str(folder / "sub")])
     (folder / "none").mkdir()
-    with pytest.raises(coders.ExperimentError, match="no pictures"):
-        rd.find_images([str(folder / "none")])
+    with pytest.raises(ExperimentError, match="no pictures"):
+        find_images([str(folder / "none")])
 
 
 def test_our_settings_are_half_qualities_of_one_model(tiny_model_path, tiny_codec):

@@ -1,23 +1,18 @@
 """The highest quality moves out on its own line; files of the others stay as they were."""
 
-import pathlib
-import sys
 import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-
-from experiments.tools import extend_range  # noqa: E402
-from gllmm_tf import Codec  # noqa: E402
-from gllmm_tf.config import ModelConfig  # noqa: E402
-from gllmm_tf.errors import ModelError  # noqa: E402
-from gllmm_tf.files import container  # noqa: E402
-from gllmm_tf.model.compression import build  # noqa: E402
-from gllmm_tf.zoo.model_file import ModelFile, export_model  # noqa: E402
+from experiments.tools import extend_range
+from gllmm_tf import Codec
+from gllmm_tf.config import ModelConfig
+from gllmm_tf.errors import ModelError
+from gllmm_tf.files import container
+from gllmm_tf.model.compression import build
+from gllmm_tf.zoo.model_file import ModelFile, export_model
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,12 @@
 
 import csv
 import math
-import pathlib
-import sys
 
 import numpy as np
 import pytest
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-sys.path.insert(0, str(EXPERIMENTS))
-
-from experiments.common.coders import ExperimentError  # noqa: E402
-from experiments.rate_distortion import (
-    bd_rate,  # noqa: E402
-    rate_distortion,  # noqa: E402
-)
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import bd_rate, results
 
 BPP = [0.1, 0.2, 0.4, 0.7, 1.1]
 DB = [27.0, 29.4, 32.1, 34.5, 36.6]
@@ -101,7 +93,7 @@ def test_published_curves_on_kodak(codec, percent):
 def write_results(path, names=("a.png", "b.png"), codecs=(("one", 1.0), ("two", 1.25))):
     """Results of codecs whose rates differ by constant factors."""
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rate_distortion.FIELDS)
+        writer = csv.DictWriter(file, results.FIELDS)
         writer.writeheader()
         for shift, name in enumerate(names):
             for codec, factor in codecs:
@@ -113,7 +105,7 @@ def write_results(path, names=("a.png", "b.png"), codecs=(("one", 1.0), ("two", 
 
 
 def test_table_from_a_file_of_results(tmp_path):
-    path = tmp_path / "results.csv"
+    path = tmp_path / "rows.csv"
     write_results(path)
     curves = bd_rate.load_curves(str(path))
     rates = bd_rate.table(curves, "one")
@@ -126,7 +118,7 @@ def test_table_from_a_file_of_results(tmp_path):
 
 
 def test_published_curves_stand_beside_kodak_only(tmp_path):
-    path = tmp_path / "results.csv"
+    path = tmp_path / "rows.csv"
     names = [f"kodim{i:02d}.png" for i in range(1, 25)]
     write_results(path, names)
     text = bd_rate.format_table(bd_rate.load_curves(str(path)), VTM)
@@ -136,7 +128,7 @@ def test_published_curves_stand_beside_kodak_only(tmp_path):
 
 
 def test_unknown_anchor_lists_the_curves(tmp_path):
-    path = tmp_path / "results.csv"
+    path = tmp_path / "rows.csv"
     write_results(path)
     with pytest.raises(ExperimentError, match="'vtm'; there are one, two"):
         bd_rate.table(bd_rate.load_curves(str(path)), "vtm")

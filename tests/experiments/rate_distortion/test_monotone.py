@@ -1,21 +1,13 @@
 """Monotone quality: what passes, what fails, and what cannot be judged."""
 
 import csv
-import os
-import pathlib
-import subprocess
-import sys
+import types
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-
-from experiments.common.coders import ExperimentError  # noqa: E402
-from experiments.rate_distortion import (
-    monotone,  # noqa: E402
-    rate_distortion,  # noqa: E402
-)
+from experiments.common import program
+from experiments.common.program import ExperimentError
+from experiments.rate_distortion import monotone, results
 
 
 def rows_of(points, codec="ours", image="a.png"):
@@ -84,17 +76,15 @@ def test_what_cannot_be_judged_is_refused():
 
 
 @pytest.mark.parametrize("psnr, status", [(30.1, 0), (29.0, 1)])
-def test_exit_status_tells_the_result(tmp_path, psnr, status):
+def test_exit_status_is_the_verdict(tmp_path, psnr, status, capsys):
     path = tmp_path / "results.csv"
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rate_distortion.FIELDS)
+        writer = csv.DictWriter(file, results.FIELDS)
         writer.writeheader()
         writer.writerows(rows_of({**RISING, 2.5: (0.2, psnr)}))
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "monotone.py"), str(path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    options = types.SimpleNamespace(codec="ours")
+    assert program.status_of(lambda: monotone.main(options, str(path))) == status
+    out, err = capsys.readouterr()
+    assert (
+        ("NOT ALLOWED" in out) == err.startswith("FAILED: bpp and PSNR must rise") == bool(status)
     )
-    assert done.returncode == status, done.stderr
-    assert ("NOT ALLOWED" in done.stdout) == ("FAILED" in done.stderr) == bool(status)
