@@ -5,6 +5,11 @@ command line prints it as it is and exits with status 1. Faults of the program i
 own exceptions.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 
 class GllmmError(Exception):
     """Root of everything the command line reports without a traceback."""
@@ -20,3 +25,28 @@ class ImageError(GllmmError):
 
 class ModelError(GllmmError):
     """A model file, model name or model configuration that cannot be used."""
+
+
+class OutOfMemoryError(GllmmError, MemoryError):
+    """The machine has too little memory for what was asked; nothing is wrong with the data."""
+
+
+@contextlib.contextmanager
+def running_out_of_memory(work: str, remedy: str = "free some memory") -> Iterator[None]:
+    """Turns whatever says that memory ran out inside the block into an `OutOfMemoryError`.
+
+    Python and NumPy raise MemoryError, TensorFlow its own ResourceExhaustedError, known here by its
+    name because this module needs no TensorFlow.
+
+    Args:
+        work: What was being done, for the message.
+        remedy: What the user can do about it.
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            raise OutOfMemoryError(f"not enough memory for {work}; {remedy}") from error
+        raise

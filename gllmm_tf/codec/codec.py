@@ -1,66 +1,79 @@
-"""Pixels to the bytes of a `.gllmm` file and back.
+"""Pictures to the bytes of a `.gllmm` file and back: the facade over what does the work.
 
 ```
-x --pad--> g_a --gain--> y --round--> y_hat --> diagonal coder --> y stream -.
-                          `--h_a--> z --round--> z_hat --> tfc --> z stream --+--> container
-container --> z stream --> z_hat --> phi --> diagonal coder <-- y stream
-                                                  `--> y_hat --> g_s --> crop --> x_hat
+image --PixelNetworks--> y, z --round or Refiner--> y_hat, z_hat --LatentCoder--> streams --> data
+data --container--> streams --LatentCoder--> y_hat, z_hat --PixelNetworks--> image
 ```
 
 The symbols are exact on every machine; the pixels are float32 results, rounded to 8 bits.
 
-Large pictures go through the transforms in tiles (`gllmm_tf/codec/tiling.py`), which takes bounded memory.
-An encoder that worked in tiles may round a latent that lies on a tie otherwise than one that did not;
-either file decodes to its encoder's symbols, with and without tiles.
+Large pictures go through the transforms in tiles (`gllmm_tf/codec/tiling.py`), which takes bounded
+memory. An encoder that worked in tiles may round a latent that lies on a tie otherwise than one that
+did not; either file decodes to its encoder's symbols, with and without tiles.
 """
 
-import collections
+from __future__ import annotations
+
 import contextlib
 import functools
+import os
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_compression as tfc
 
-from gllmm_tf.codec import padding, refinement
+from gllmm_tf.codec import refinement
+from gllmm_tf.codec.networks import DEFAULT_MEMORY, PixelNetworks, Progress, reader
 from gllmm_tf.codec.refinement import Refiner
-from gllmm_tf.codec.tiling import Span, TiledTransform
-from gllmm_tf.coding import symbols, wavefront
-from gllmm_tf.coding.fixed_point import QUALITY_STEPS, FixedPointNetworks
-from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
-from gllmm_tf.errors import FormatError, ImageError, ModelError
+from gllmm_tf.codec.tiling import Span
+from gllmm_tf.coding import wavefront
+from gllmm_tf.coding.fixed_point import QUALITY_STEPS
+from gllmm_tf.coding.latent_coder import LatentCoder, Latents, Streams
+from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, ModelConfig
+from gllmm_tf.errors import FormatError, ImageError, ModelError, running_out_of_memory
 from gllmm_tf.files import container
-from gllmm_tf.model.compression import Gains
-from gllmm_tf.model.transforms import AnalysisTransform, HyperAnalysisTransform, SynthesisTransform
+from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import read_model
 
 DEFAULT_QUALITY = 4.0
-DEFAULT_MEMORY = 1000  # MB that the transforms may take for a tile
-# The coder takes |y - centre| below 2^29; trained latents stay below a few hundred.
-MAX_LATENT = 2.0**24
-
-INFORMATION_POSITIONS = 256  # of y at once, where information is summed
 SHOWN_POSITIONS = 4096  # of y, from which on coding it has a progress bar
 
-_MEGABYTE = 1 << 20
-_BYTE = np.float32(1 / 255)
+Crop = tuple[int, int, int, int]
+"""(x, y, width, height) of a region in pixels."""
 
-_F64 = tf.float64
-_INDEX = tf.TensorSpec([], tf.int32)  # a quality index
 
-Encoded = collections.namedtuple("Encoded", "data seconds latents")
-Encoded.__doc__ = """One coded picture.
+class Encoded(NamedTuple):
+    """One coded picture.
 
-data: bytes of the file. seconds: {stage: seconds}. latents: (y_hat, z_hat), float32 integers.
-"""
-Decoded = collections.namedtuple("Decoded", "image metadata quality seconds latents")
-Decoded.__doc__ = """One decoded picture.
+    Attributes:
+        data: Bytes of the file.
+        seconds: {stage: seconds}.
+        latents: (y_hat, z_hat), float32 integers.
+    """
 
-image: uint8 [H, W, 3]. metadata: {tag: bytes} of the container, of the whole picture. quality: float
-or None. seconds: {stage: seconds}. latents: (y_hat, z_hat), float32 integers.
-"""
+    data: bytes
+    seconds: dict[str, float]
+    latents: Latents
+
+
+class Decoded(NamedTuple):
+    """One decoded picture.
+
+    Attributes:
+        image: uint8 [H, W, 3].
+        metadata: {tag: bytes} of the container, of the whole picture.
+        quality: 1..Q, or None for a fixed rate.
+        seconds: {stage: seconds}.
+        latents: (y_hat, z_hat), float32 integers.
+    """
+
+    image: np.ndarray
+    metadata: dict[int, bytes]
+    quality: float | None
+    seconds: dict[str, float]
+    latents: Latents
 
 
 class Codec:
@@ -77,382 +90,222 @@ class Codec:
         config: `ModelConfig`.
         info: Facts about the model's training.
         identity: 8 bytes that stand in every file this model writes.
+        model_file: As given.
+        networks: `PixelNetworks`, pictures to latents and back.
+        coder: `LatentCoder`, latents to streams and back.
     """
 
-    def __init__(self, model_file, tile=0, memory=DEFAULT_MEMORY):
-        self._file = model_file
-        self._tile = tile
-        self._memory = memory * _MEGABYTE
-        self.config = model_file.config
-        self.info = model_file.info
-        self.identity = model_file.identity
-        exact = model_file.exact
-        n = self.config.num_filters
-        self.networks = FixedPointNetworks(exact, n, self.config.num_groups)
-        self._z_model = tfc.ContinuousBatchedEntropyModel(
-            prior_shape=(n,),
-            coding_rank=3,
-            compression=True,
-            stateless=True,
-            cdf=tf.constant(exact["z/cdf"]),
-            cdf_offset=tf.constant(exact["z/offset"]),
-            offset_heuristic=False,
-        )
-        latent = tf.TensorSpec([None, None, n], _F64)
-        string = tf.TensorSpec([], tf.string)
-        self._encode = _graph(self._encode_latents, latent, latent, _INDEX)
-        self._decode_z = _graph(self._decode_hyper, string, tf.TensorSpec([2], tf.int32))
-        self._decode_y = _graph(self._decode_latent, latent, string, _INDEX)
-        encode, decode = (
-            functools.partial(function, tell=self._tell)
-            for function in (self._encode_latents, self._decode_latent)
-        )
-        self._encode_shown = _graph(encode, latent, latent, _INDEX)
-        self._decode_y_shown = _graph(decode, latent, string, _INDEX)
-        self._bar = None  # of the picture whose y is being coded
-        self._phi = _graph(self.networks.hyper_synthesis, latent, _INDEX)
-        self._information = _graph(self._information_bits, latent, latent, _INDEX)
-        # Threads that share a graph, with pictures of different shapes, can crash TensorFlow 2.14.
-        stages = "analysis", "refinement", "entropy coding", "entropy decoding", "synthesis"
-        self._turn = {stage: threading.Lock() for stage in (*stages, "information")}
+    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int = DEFAULT_MEMORY):
+        self.model_file = model_file
+        self.config: ModelConfig = model_file.config
+        self.info: dict = model_file.info
+        self.identity: bytes = model_file.identity
+        self.networks = PixelNetworks(model_file, tile, memory)
+        self.coder = LatentCoder(model_file)
+        self._refinement_turn = threading.Lock()
 
     @classmethod
-    def load(cls, name_or_path=None, **settings):
+    def load(cls, name_or_path: str | os.PathLike | None = None, **settings: int) -> Codec:
         """The default model, a shipped model by name, or a model file or training run by path.
 
-        `settings` are `tile` and `memory`.
+        Args:
+            name_or_path: None for the default.
+            **settings: `tile` and `memory`.
+
+        Raises:
+            ModelError: there is no such model, or it cannot be read.
         """
         return cls(read_model(name_or_path), **settings)
 
     @property
-    def num_qualities(self):
+    def num_qualities(self) -> int | None:
         """Integer qualities 1..Q, or None for a fixed-rate model."""
         return self.config.num_qualities
 
-    def compress(self, image, quality=None, refine=0):
-        """uint8 [H, W, 3] to the bytes of a file.
-
-        quality: 1..Q in sixteenths, None for the default. refine: See `encode`.
-        """
-        return self.encode(image, quality, refine=refine).data
-
-    def decompress(self, data, max_pixels=container.MAX_PIXELS, crop=None):
-        """Bytes of a file to uint8 [H, W, 3], or to the region `crop` of it: (x, y, width, height).
-
-        Raises:
-            FormatError: damaged, foreign or too large. ModelError: another model's file. ImageError:
-            the region is not inside the picture.
-        """
-        return self.decode(data, max_pixels, crop).image
-
-    def encode(self, image, quality=None, metadata=None, progress=None, refine=0):
-        """Like `compress`, with everything known on the way.
+    def compress(
+        self,
+        image: np.ndarray | Sequence[np.ndarray],
+        quality: float | None = None,
+        *,
+        metadata: Mapping[int, bytes] | None = None,
+        refine: int = 0,
+        progress: Progress | None = None,
+    ):
+        """A picture to the bytes of a file, or several to a list of them.
 
         Args:
-            image: uint8 [H, W, 3], any size from 1 x 1.
-            quality: 1..Q for a variable-rate model (rounded to a sixteenth), else None.
+            image: uint8 [H, W, 3], any size from 1 x 1; or uint8 [B, H, W, 3], or a list of pictures.
+            quality: 1..Q for a variable-rate model, rounded to a sixteenth; None for the default, and
+                for a fixed-rate model.
             metadata: {tag: bytes} for the container.
-            progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
-            refine: Rounds of descent on the latents (`gllmm_tf/codec/refinement.py`): a smaller file for the
-                same quality. Ten are a good number; each costs a gradient through g_s and the
+            refine: Rounds of descent on the latents (`gllmm_tf/codec/refinement.py`): a smaller file
+                for the same quality. Ten are a good number; each costs a gradient through g_s and the
                 entropy model.
+            progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
 
         Returns:
-            `Encoded`.
+            bytes, or a list of bytes.
 
         Raises:
             ImageError: not such a picture. ModelError: the quality is not the model's, or the model
-            cannot be used for this.
+            cannot be used for this. OutOfMemoryError: there is too little memory.
         """
+        options = {"metadata": metadata, "refine": refine, "progress": progress}
+        if _is_batch(image):
+            return [self.encode(one, quality, **options).data for one in image]
+        return self.encode(image, quality, **options).data
+
+    def decompress(
+        self,
+        data: bytes | Sequence[bytes],
+        *,
+        crop: Crop | None = None,
+        max_pixels: int = container.MAX_PIXELS,
+        progress: Progress | None = None,
+    ):
+        """Bytes of a file to a picture, or a list of them to a list of pictures.
+
+        Args:
+            data: Bytes of a file, or a list of such.
+            crop: Region (x, y, width, height) in pixels to synthesise; None for all of the picture.
+            max_pixels: The largest width x height that is decoded.
+            progress: As in `compress`.
+
+        Returns:
+            uint8 [H, W, 3], or a list of such.
+
+        Raises:
+            FormatError: damaged, foreign or too large. ModelError: another model's file. ImageError:
+            the region is not inside the picture. OutOfMemoryError: there is too little memory.
+        """
+        if isinstance(data, (list, tuple)):
+            return [self.decompress(one, crop=crop, max_pixels=max_pixels) for one in data]
+        return self.decode(data, crop=crop, max_pixels=max_pixels, progress=progress).image
+
+    def encode(
+        self,
+        image: np.ndarray,
+        quality: float | None = None,
+        *,
+        metadata: Mapping[int, bytes] | None = None,
+        refine: int = 0,
+        progress: Progress | None = None,
+    ) -> Encoded:
+        """Like `compress` of one picture, with everything known on the way."""
         image = _check_image(image)
-        index = self._quality_index(quality)
+        index = self.quality_index(quality)
         clock = _Clock()
         height, width = image.shape[:2]
-        with self._turn["analysis"]:
-            y, z = self._analyse(image, index, progress)
+        y, z = self.networks.analyse(image, index, progress)
         z_hat = np.round(z)
         clock.lap("analysis")
         if refine:
-            with self._turn["refinement"]:
-                y_hat = self._refined(image, y, z_hat, index, refine, progress)
+            y_hat = self._refine(image, y, z_hat, index, refine, progress)
             clock.lap("refinement")
         else:
             y_hat = np.round(y)
-        exact = (tf.constant(latent, _F64) for latent in (y_hat, z_hat))
-        bar = self._coding_bar("entropy coding", z_hat, progress)
-        with self._turn["entropy coding"], bar as shown:
-            encode = self._encode_shown if shown else self._encode
-            z_string, y_string = (s.numpy() for s in encode(*exact, index))
+        with _coding_bar("entropy coding", y_hat.shape, progress) as tell:
+            streams = self.coder.encode(y_hat, z_hat, index, tell=tell)
         clock.lap("entropy coding")
-        data = container.pack(
-            container.Container(
-                model_id=self.identity,
-                width=width,
-                height=height,
-                quality_index=index,
-                z_stream=z_string,
-                y_stream=y_string,
-                metadata=dict(metadata or {}),
-            )
+        parts = container.Container(
+            model_id=self.identity,
+            width=width,
+            height=height,
+            quality_index=index,
+            z_stream=streams.z,
+            y_stream=streams.y,
+            metadata=dict(metadata or {}),
         )
+        data = container.pack(parts)
         clock.lap("container")
-        return Encoded(data, clock.seconds, (y_hat, z_hat))
+        return Encoded(data, clock.seconds, Latents(y_hat, z_hat))
 
-    def decode(self, data, max_pixels=container.MAX_PIXELS, crop=None, progress=None):
-        """Like `decompress`, with everything known on the way. Returns `Decoded`.
-
-        progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
-        """
+    def decode(
+        self,
+        data: bytes,
+        *,
+        crop: Crop | None = None,
+        max_pixels: int = container.MAX_PIXELS,
+        progress: Progress | None = None,
+    ) -> Decoded:
+        """Like `decompress` of one file, with everything known on the way."""
         clock = _Clock()
         parts = container.unpack(data, max_pixels)
-        if parts.model_id != self.identity:
-            raise ModelError(
-                f"written by model {parts.model_id.hex()}, not by this one ({self.identity.hex()}); "
-                "give the right --model"
-            )
+        self._check_origin(parts)
         index = parts.quality_index
-        if index > QUALITY_STEPS * ((self.num_qualities or 1) - 1):
-            raise FormatError(
-                f"quality index {index} is beyond the model's range; make the file again"
-            )
         region = _check_crop(crop, parts.width, parts.height)
-        padded = [-(-size // IMAGE_MULTIPLE) for size in (parts.height, parts.width)]
+        rows, columns = (-(-size // IMAGE_MULTIPLE) for size in (parts.height, parts.width))
         clock.lap("container")
-        try:
-            with self._turn["entropy decoding"]:
-                z_hat = self._decode_z(parts.z_stream, padded)
-                with self._coding_bar("entropy decoding", z_hat, progress) as shown:
-                    decode_y = self._decode_y_shown if shown else self._decode_y
-                    y_hat, sane = decode_y(z_hat, parts.y_stream, index)
-                    sane = bool(sane.numpy())
-        except tf.errors.OpError as error:
-            raise FormatError(f"the streams cannot be decoded ({_first_line(error)})") from None
-        if not sane:
-            raise FormatError(
-                "the streams are damaged although the checksum fits; make the file again"
-            )
-        y_hat, z_hat = (tf.cast(latent, tf.float32).numpy() for latent in (y_hat, z_hat))
+        streams = Streams(parts.z_stream, parts.y_stream)
+        shape = HYPER_STRIDE * rows, HYPER_STRIDE * columns
+        with _coding_bar("entropy decoding", shape, progress) as tell:
+            latents = self.coder.decode(streams, (rows, columns), index, tell=tell)
         clock.lap("entropy decoding")
-        shape = parts.height, parts.width
-        with self._turn["synthesis"]:
-            image = self._synthesise(y_hat, index, shape, region, progress)
+        size = parts.height, parts.width
+        image = self.networks.synthesise(latents.y_hat, index, size, region, progress)
         clock.lap("synthesis")
         quality = 1 + index / QUALITY_STEPS if self.num_qualities else None
-        return Decoded(image, parts.metadata, quality, clock.seconds, (y_hat, z_hat))
+        return Decoded(image, dict(parts.metadata), quality, clock.seconds, latents)
 
-    def information_bits(self, latents, quality=None):
+    def information_bits(self, latents: Latents, quality: float | None = None) -> float:
         """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
-        index = self._quality_index(quality)
-        with self._turn["information"]:
-            return float(self._information(*latents, index))
+        return self.coder.information_bits(*latents, self.quality_index(quality))
 
-    def reconstruct(self, latents, shape, quality=None):
+    def reconstruct(
+        self, latents: Latents, shape: tuple[int, int], quality: float | None = None
+    ) -> np.ndarray:
         """The picture that a decoder will show for `Encoded.latents`; shape: (height, width)."""
-        index = self._quality_index(quality)
-        with self._turn["synthesis"]:
-            return self._synthesise(latents[0], index, shape)
+        return self.networks.synthesise(latents[0], self.quality_index(quality), shape)
 
-    def _quality_index(self, quality):
+    def quality_index(self, quality: float | None) -> int:
+        """Sixteenths of a quality step above quality 1, as the container has it.
+
+        Raises:
+            ModelError: the model has no such quality.
+        """
         if self.num_qualities is None:
             if quality is not None:
-                raise ModelError("this model has one fixed rate: leave --quality away")
+                raise ModelError(f"quality={quality!r}: this model has one fixed rate; omit it")
             return 0
         quality = min(DEFAULT_QUALITY, self.num_qualities) if quality is None else float(quality)
         if not 1 <= quality <= self.num_qualities:
             raise ModelError(f"quality is {quality:g}, it must be from 1 to {self.num_qualities}")
         return int(round((quality - 1) * QUALITY_STEPS))
 
-    # The networks are built on first use, so that decoding does not wait for the encoder's, and before
-    # their graphs are traced: weights assigned inside a trace would not be there outside.
+    def _check_origin(self, parts):
+        """Raises unless the file was written by this model, at one of its qualities."""
+        if parts.model_id != self.identity:
+            raise ModelError(
+                f"written by model {parts.model_id.hex()}, not by this one ({self.identity.hex()}); "
+                "load that model"
+            )
+        if parts.quality_index > self.coder.highest_index:
+            raise FormatError(
+                f"quality index {parts.quality_index} is beyond the model's range; make the file again"
+            )
 
     @functools.cached_property
-    def _analysis(self):
-        """g_a and h_a."""
-        n, stages, widths = self.config.num_filters, self.config.stages, self.config.trunk_widths
-        g_a, h_a = AnalysisTransform(n, stages, widths), HyperAnalysisTransform(n)
-        tiled = (
-            TiledTransform(g_a.path, tf.zeros([1, LATENT_STRIDE, LATENT_STRIDE, 3])),
-            TiledTransform(h_a.path, tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, n])),
-        )
-        self._file.assign("g_a", g_a)
-        self._file.assign("h_a", h_a)
-        return tiled
+    def refiner(self) -> Refiner:
+        """What searches for better latents; built on first use."""
+        return Refiner(self.model_file)
 
-    @functools.cached_property
-    def _synthesis(self):
-        """g_s."""
-        n = self.config.num_filters
-        g_s = SynthesisTransform(n, self.config.stages, self.config.trunk_widths)
-        tiled = TiledTransform(g_s.path, tf.zeros([1, 1, 1, n]))
-        self._file.assign("g_s", g_s)
-        return tiled
-
-    @functools.cached_property
-    def _gains(self):
-        """A function from a quality index to (y, y inverse, z), [1, 1, 1, N] or 1."""
-        if not self.config.lambdas:
-            return lambda index: (1.0, 1.0, 1.0)
-        gains = Gains(self.config.lambdas, self.config.num_filters)
-        gains(tf.ones([1]))
-        self._file.assign("gains", gains)
-        return lambda index: gains(tf.constant([1.0 + index / QUALITY_STEPS]))[:3]
-
-    @functools.cached_property
-    def _refiner(self):
-        return Refiner(self._file)
-
-    def _analyse(self, image, index, progress=None):
-        """Returns y [h, w, N] and z [h / 4, w / 4, N], float32, not rounded."""
-        g_a, h_a = self._analysis
-        gain_y, _, gain_z = self._gains(index)
-        size, read_x = _reader(image)
-        n = self.config.num_filters
-
-        def read_y(r, c):
-            return tf.constant(y[None, r.start : r.stop, c.start : c.stop])
-
-        y = np.empty([*(length // LATENT_STRIDE for length in size), n], np.float32)
-        for r, c, part in self._tiles(g_a, read_x, size, 1, None, "analysis", progress):
-            y[r.start : r.stop, c.start : c.stop] = (part * gain_y)[0]
-        size = y.shape[:2]
-        z = np.empty([*(length // HYPER_STRIDE for length in size), n], np.float32)
-        for r, c, part in self._tiles(h_a, read_y, size, LATENT_STRIDE):
-            z[r.start : r.stop, c.start : c.stop] = (part * gain_z)[0]
-        for latent in (y, z):
-            if not (latent.min() > -MAX_LATENT and latent.max() < MAX_LATENT):
-                raise ModelError(
-                    "the model's latents are not finite for this picture; use another model"
-                )
-        return y, z
-
-    def _refined(self, image, y, z_hat, index, rounds, progress):
+    def _refine(self, image, y, z_hat, index, rounds, progress):
         """Returns y_hat of `Refiner.refine`."""
-        phi = self._phi(tf.constant(z_hat, _F64), index).numpy()
-        gain = np.ones(self.config.num_filters, np.float32) * self._gains(index)[1]
+        phi = self.coder.phi(z_hat, index)
+        inverse_gain = self.networks.inverse_gain(index)
         total = rounds * len(refinement.blocks(y.shape[:2]))
-        shown = progress is not None
-        with progress(total=total, desc="refinement") if shown else contextlib.nullcontext() as bar:
-            return self._refiner.refine(
-                read_x=_reader(image)[1],
+        shown = progress(total=total, desc="refinement") if progress else contextlib.nullcontext()
+        with self._refinement_turn, running_out_of_memory("the refinement"), shown as bar:
+            return self.refiner.refine(
+                read_x=reader(image)[1],
                 size=image.shape[:2],
                 y=y,
                 phi=phi,
-                inverse_gain=np.reshape(gain, [1, 1, 1, -1]),
+                inverse_gain=inverse_gain,
                 index=index,
                 rounds=rounds,
-                tell=bar.update if shown else None,
+                tell=bar.update if bar is not None else None,
             )
-
-    def _synthesise(self, y_hat, index, shape, region=None, progress=None):
-        """uint8 [H, W, 3], or the part `region` of it.
-
-        Args:
-            y_hat: float32 [h, w, N].
-            index: Quality index.
-            shape: (H, W) of the picture.
-            region: (rows, columns), two `Span`s, or None.
-        """
-        _, inverse_y, _ = self._gains(index)
-
-        def read(r, c):
-            return tf.constant(y_hat[None, r.start : r.stop, c.start : c.stop]) * inverse_y
-
-        top, left = (span.start for span in region) if region else (0, 0)
-        height, width = (span.stop - span.start for span in region) if region else shape
-        image = np.empty([height, width, 3], np.uint8)
-        size = y_hat.shape[:2]
-        parts = self._tiles(
-            self._synthesis, read, size, LATENT_STRIDE, region, "synthesis", progress
-        )
-        for r, c, part in parts:  # Padding reaches beyond `image`.
-            place = image[r.start - top : r.stop - top, c.start - left : c.stop - left]
-            place[:] = _to_uint8(part[0, : place.shape[0], : place.shape[1]])
-        return image
-
-    def _tiles(self, transform, read, size, stride, region=None, name="", progress=None):
-        """`TiledTransform.tiles` with the tile that was chosen; `stride`: pixels per input sample."""
-        multiple = IMAGE_MULTIPLE // stride
-        if self._tile:
-            length = -(-self._tile // IMAGE_MULTIPLE) * multiple
-        else:
-            length = transform.tile_length(size, self._memory, multiple)
-        count = transform.num_tiles(size, length, region)
-        shown = progress is not None and count > 1
-        with progress(total=count, desc=name) if shown else contextlib.nullcontext() as bar:
-
-            def read_and_tell(*spans):
-                if shown:
-                    bar.update()
-                return read(*spans)
-
-            yield from transform.tiles(read_and_tell, size, length, region)
-
-    @contextlib.contextmanager
-    def _coding_bar(self, name, z_hat, progress):
-        """Yields whether coding y is shown by a bar, which `_tell` moves."""
-        height, width = (HYPER_STRIDE * size for size in z_hat.shape[:2])
-        if progress is None or height * width < SHOWN_POSITIONS:
-            yield False
-            return
-        with progress(total=wavefront.num_steps(height, width), desc=name) as self._bar:
-            try:
-                yield True
-            finally:
-                self._bar = None
-
-    def _tell(self, steps):
-        """Puts the bar's movement by `steps`, an int32 scalar, into a graph."""
-        tf.numpy_function(lambda steps: self._bar.update(int(steps)), [steps], [])
-
-    def _encode_latents(self, y_hat, z_hat, index, tell=None):
-        z_string = self._z_model.compress(tf.cast(z_hat, tf.float32)[None])[0]
-        handle, _ = self._code(symbols.Encoder(), "", y_hat, z_hat, index, tell)
-        return z_string, tfc.entropy_encode_finalize(handle)
-
-    def _decode_hyper(self, z_string, shape):
-        z_hat = self._z_model.decompress(z_string[None], shape)[0]
-        return tf.cast(z_hat, _F64)
-
-    def _decode_latent(self, z_hat, y_string, index, tell=None):
-        y = tf.zeros(tf.shape(z_hat) * [HYPER_STRIDE, HYPER_STRIDE, 1], _F64)
-        handle, y_hat = self._code(symbols.Decoder(), y_string, y, z_hat, index, tell)
-        return y_hat, tfc.entropy_decode_finalize(handle)
-
-    def _code(self, coder, string, y_hat, z_hat, index, tell):
-        phi = self.networks.hyper_synthesis(z_hat, index)
-        layout = self.config.families, self.config.components
-        return wavefront.code_latent(coder, string, self.networks, *layout, phi, y_hat, index, tell)
-
-    def integer_mixture(self, y_hat, z_hat, index):
-        """`IntegerMixture` of all elements of y at once, in raster order, channels last."""
-        latent = self._whole_latent(z_hat, index)
-        positions = tf.range(tf.size(y_hat[..., 0]))
-        return latent.mixture(latent.pad(y_hat), positions)[0]
-
-    def _information_bits(self, y_hat, z_hat, index):
-        latent = self._whole_latent(z_hat, index)
-        cells, count = latent.pad(y_hat), tf.size(y_hat[..., 0])
-
-        def body(first, bits):
-            end = tf.minimum(first + INFORMATION_POSITIONS, count)
-            mixture, y = latent.mixture(cells, tf.range(first, end))
-            below, up_to = tf.unstack(mixture.below(y + tf.constant([[-0.5], [0.5]], _F64)))
-            ratio = mixture.total / tf.maximum(up_to - below, 1.0)
-            return end, bits + tf.reduce_sum(tf.math.log(ratio)) / np.log(2)  # bits
-
-        start = (tf.constant(0), tf.constant(0.0, _F64))
-        return tf.while_loop(lambda first, _: first < count, body, start, parallel_iterations=1)[1]
-
-    def _whole_latent(self, z_hat, index):
-        phi = self.networks.hyper_synthesis(z_hat, index)
-        families, components = self.config.families, self.config.components
-        channels = tf.range(self.config.num_filters)
-        return wavefront.Latent(self.networks, families, components, phi, channels)
-
-
-def _graph(function, *signature):
-    """One graph for all sizes. Without autograph, which takes most of the time of tracing."""
-    return tf.function(function, input_signature=signature, autograph=False)
 
 
 class _Clock:
@@ -468,7 +321,24 @@ class _Clock:
         self._last = now
 
 
-def _check_image(image):
+@contextlib.contextmanager
+def _coding_bar(name, shape, progress) -> Iterator:
+    """Yields what hears of the steps of coding y, [h, w, ..] = shape; None for a small picture."""
+    height, width = shape[:2]
+    if progress is None or height * width < SHOWN_POSITIONS:
+        yield None
+        return
+    with progress(total=wavefront.num_steps(height, width), desc=name) as bar:
+        yield bar.update
+
+
+def _is_batch(image) -> bool:
+    return isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4
+
+
+def _check_image(image) -> np.ndarray:
+    if isinstance(image, (str, bytes, os.PathLike)):
+        raise ImageError("a picture is an array of pixels, not a path; read the file first")
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(
@@ -488,34 +358,3 @@ def _check_crop(crop, width, height):
             f"{height} pixels"
         )
     return Span(y, y + h), Span(x, x + w)
-
-
-def _reader(image):
-    """How a picture is read with its padding, without a copy of all of it.
-
-    Returns:
-        (size, read): height and width with the padding, and a function of two spans or slices of
-        them to float32 [1, rows, columns, 3] in 0..1.
-    """
-    height, width = image.shape[:2]
-    right, bottom = (strip.numpy() for strip in padding.strips(image))
-
-    def read(r, c):
-        rows = slice(r.start, min(r.stop, height))
-        beyond_rows, beyond_columns = (
-            slice(max(span.start - length, 0), max(span.stop - length, 0))
-            for span, length in ((r, height), (c, width))
-        )
-        part = np.concatenate([image[rows, c.start : c.stop], right[rows, beyond_columns]], 1)
-        part = np.concatenate([part, bottom[beyond_rows, c.start : c.stop]], 0)
-        return tf.cast(part[None], tf.float32) * _BYTE
-
-    return (height + len(bottom), width + right.shape[1]), read
-
-
-def _to_uint8(x_hat):
-    return tf.cast(tf.round(255.0 * tf.clip_by_value(x_hat, 0.0, 1.0)), tf.uint8)
-
-
-def _first_line(error):
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

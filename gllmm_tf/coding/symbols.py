@@ -21,9 +21,8 @@ for d = 3..8 where d >= 2, and for d = 9..32 where d >= 8; only beyond that one 
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
 
-from gllmm_tf.coding import empty_channels, tables
+from gllmm_tf.coding import empty_channels, range_ops, tables
 
 MAX_BLOCK = 28  # an encoder's |y - m| is below 2^29
 
@@ -46,7 +45,7 @@ class Encoder:
 
     def start(self, string=None):
         del string
-        return tfc.create_range_encoder([], tf.constant(tables.decision_lookup()))
+        return range_ops.create_range_encoder([], tf.constant(tables.decision_lookup()))
 
     def steps_at_once(self, elements_per_step):
         """How many steps a batch may have."""
@@ -54,7 +53,7 @@ class Encoder:
 
     def code_flag(self, handle, row, bit):
         """Codes one decision, int32 scalars; returns (handle, bit)."""
-        return tfc.entropy_encode_index(handle, row[None], bit[None]), bit
+        return range_ops.entropy_encode_index(handle, row[None], bit[None]), bit
 
     def begin(self, handle):
         """Opens a batch: returns the state that `code` takes and returns."""
@@ -81,14 +80,14 @@ class Encoder:
         in_log = tf.reshape(tf.transpose(tf.reshape(in_log, [PHASES, num_steps])), [-1])
         place = tf.range(tf.size(slot)) + tf.gather(in_stream - in_log, slot)
         decision = tf.scatter_nd(place[:, None], decision, tf.shape(decision))
-        return tfc.entropy_encode_index(handle, decision // 2, decision % 2)
+        return range_ops.entropy_encode_index(handle, decision // 2, decision % 2)
 
 
 class Decoder:
     """The coder argument of `code_integers` that reads: it ignores the bits it is handed."""
 
     def start(self, string):
-        return tfc.create_range_decoder(string, tf.constant(tables.decision_lookup()))
+        return range_ops.create_range_decoder(string, tf.constant(tables.decision_lookup()))
 
     def steps_at_once(self, elements_per_step):
         del elements_per_step
@@ -96,7 +95,7 @@ class Decoder:
 
     def code_flag(self, handle, row, bit):
         del bit
-        handle, bits = tfc.entropy_decode_index(handle, row[None], [1], tf.int32)
+        handle, bits = range_ops.entropy_decode_index(handle, row[None], [1], tf.int32)
         return handle, bits[0]
 
     def begin(self, handle):
@@ -104,7 +103,7 @@ class Decoder:
 
     def code(self, state, phase, row, bit, element):
         del phase, bit, element
-        return tfc.entropy_decode_index(state, row, tf.shape(row), tf.int32)
+        return range_ops.entropy_decode_index(state, row, tf.shape(row), tf.int32)
 
     def finish(self, state, step, num_steps):
         del step, num_steps

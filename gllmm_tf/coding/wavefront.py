@@ -117,7 +117,7 @@ def code_latent(coder, string, networks, families, components, phi, y, index, te
         networks, families, components, phi, tf.cast(tf.where(alive > 0)[:, 0], tf.int32)
     )
     count = tf.size(latent.channels)
-    order, step_of, starts = _step_order(height, width)
+    order, step_of, starts = step_order(height, width)
     steps = tf.where(count > 0, num_steps(height, width), 0)
     stride = coder.steps_at_once(count * tf.minimum(height, (width + 2) // 3))
 
@@ -144,7 +144,7 @@ def code_latent(coder, string, networks, families, components, phi, y, index, te
     return handle, latent.crop(cells)
 
 
-def _step_order(height, width):
+def step_order(height, width):
     """The positions in the order of coding: by step, then by row.
 
     Returns:

@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf.codec import padding
-from gllmm_tf.codec.codec import MAX_LATENT, Codec
+from gllmm_tf.codec.networks import MAX_LATENT
 from gllmm_tf.coding.fixed_point import QUALITY_STEPS
+from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
 from gllmm_tf.errors import ModelError
 from gllmm_tf.export import container_graph
@@ -84,7 +85,8 @@ class ExportedCodec:
     """
 
     def __init__(self, model_file, max_pixels=MAX_PIXELS):
-        self._codec = Codec(model_file)
+        self._coder = LatentCoder(model_file)
+        self._identity = model_file.identity
         self.networks = float_networks(model_file)
         self._max_pixels = max_pixels
 
@@ -104,18 +106,17 @@ class ExportedCodec:
             ["the model's latents are not finite for this picture; use another model"],
             [tf.cast(tf.round(t[0]), tf.float64) for t in (y, z)],
         )
-        z_stream, y_stream = self._codec._encode(y_hat, z_hat, index)
-        data = container_graph.pack(self._codec.identity, size, index, z_stream, y_stream)
+        z_stream, y_stream = self._coder.write(y_hat, z_hat, index)
+        data = container_graph.pack(self._identity, size, index, z_stream, y_stream)
         return {"data": data}
 
     def decompress(self, data):
         """data string -> {"image": uint8 [H, W, 3]}."""
-        highest = QUALITY_STEPS * ((self._codec.num_qualities or 1) - 1)
         size, index, z_stream, y_stream = container_graph.unpack(
-            data, self._codec.identity, self._max_pixels, highest
+            data, self._identity, self._max_pixels, self._coder.highest_index
         )
-        z_hat = self._codec._decode_z(z_stream, -(-size // IMAGE_MULTIPLE))
-        y_hat, sane = self._codec._decode_y(z_hat, y_stream, index)
+        z_hat = self._coder.read_z(z_stream, -(-size // IMAGE_MULTIPLE))
+        y_hat, sane = self._coder.read_y(z_hat, y_stream, index)
         y_hat = require(
             sane, ["the streams are damaged although the checksum fits; make the file again"], y_hat
         )
@@ -141,7 +142,7 @@ class ExportedCodec:
 
     def _quality_index(self, quality):
         """int32 scalar: sixteenths of a quality step above quality 1."""
-        highest = self._codec.num_qualities
+        highest = self._coder.config.num_qualities
         if highest is None:
             return tf.constant(0)
         quality = require(

@@ -13,6 +13,7 @@ import tensorflow as tf
 import gllmm_tf
 from gllmm_tf import config
 from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tiling import TiledTransform
 from gllmm_tf.errors import FormatError, ImageError, ModelError
 from gllmm_tf.files import container
 from gllmm_tf.model.compression import build
@@ -53,7 +54,7 @@ def test_header_is_at_most_32_bytes(tiny_codec, sample_pixels):
 def test_decodes_in_another_process(tiny_codec, tiny_model_path, sample_pixels, tmp_path):
     (tmp_path / "a.gllmm").write_bytes(tiny_codec.compress(sample_pixels, 5))
     program = (
-        "import sys, numpy as np; from gllmm_tf.codec import Codec;"
+        "import sys, numpy as np; from gllmm_tf import Codec;"
         "data = open(sys.argv[2], 'rb').read();"
         "np.save(sys.argv[3], Codec.load(sys.argv[1]).decompress(data))"
     )
@@ -105,14 +106,14 @@ def test_threads_share_a_codec(tiny_codec, sample_pixels):
 
 def test_no_retracing_for_other_sizes(tiny_codec, sample_pixels):
     def tracing_count():
-        transforms = (*tiny_codec._analysis, tiny_codec._synthesis)
-        return [transform.tracing_count for transform in transforms]
+        networks = tiny_codec.networks
+        transforms = (*networks.analysis_transforms, networks.synthesis_transform)
+        return [part.tracing_count for part in (*transforms, tiny_codec.coder)]
 
     tiny_codec.decompress(tiny_codec.compress(sample_pixels))
     count = tracing_count()
     tiny_codec.decompress(tiny_codec.compress(sample_pixels[:70, :10]))
     assert tracing_count() == count and min(count) > 0
-    assert tiny_codec._decode_y.experimental_get_tracing_count() == 1
 
 
 @pytest.fixture(scope="module")
@@ -254,18 +255,17 @@ def test_shipped_models_are_listed_and_load():
 def test_a_stage_works_on_one_picture_at_a_time(tiny_codec, sample_pixels, monkeypatch):
     """Kernels of TensorFlow 2.14 crash when threads share one with pictures of different shapes."""
     at_work, most = [], []
-    analyse = tiny_codec._analyse
+    tiles = TiledTransform.tiles
 
-    def watched(*args):
+    def watched(transform, *args):
         at_work.append(1)
         most.append(len(at_work))
         time.sleep(0.01)
-        result = analyse(*args)
+        yield from tiles(transform, *args)
         at_work.pop()
-        return result
 
-    monkeypatch.setattr(tiny_codec, "_analyse", watched)
+    monkeypatch.setattr(TiledTransform, "tiles", watched)
     pictures = [sample_pixels, sample_pixels.transpose(1, 0, 2), sample_pixels[:40], sample_pixels]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(tiny_codec.compress, pictures))
-    assert most == [1, 1, 1, 1]
+    assert most == 8 * [1]  # g_a and h_a of each

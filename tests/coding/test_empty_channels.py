@@ -11,6 +11,7 @@ from integer_reference import flags_in_bytes
 from gllmm_tf.codec.codec import Codec
 from gllmm_tf.coding import empty_channels, symbols, tables
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
+from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.model.compression import build
 from gllmm_tf.zoo import model_file
@@ -49,13 +50,13 @@ def test_size_class(positions, wanted):
 def test_rows_by_quality_and_size(codec_with_rows):
     codec, rows = codec_with_rows
     for index, quality in ((0, 0), (7, 0), (8, 1), (24, 2), (112, 7)):
-        taken, move = codec.networks.flag_rows(tf.constant(index), tf.constant(48))
+        taken, move = codec.coder.networks.flag_rows(tf.constant(index), tf.constant(48))
         np.testing.assert_array_equal(taken.numpy(), rows[quality, 1])
         assert move
 
 
 def test_without_a_table_one_in_eight_is_expected_empty(tiny_codec):
-    rows, move = tiny_codec.networks.flag_rows(tf.constant(40), tf.constant(999))
+    rows, move = tiny_codec.coder.networks.flag_rows(tf.constant(40), tf.constant(999))
     np.testing.assert_allclose(probability_of(rows.numpy()), 0.125, rtol=0.01)
     assert not move
 
@@ -68,11 +69,9 @@ def test_streams_round_trip_with_a_table(codec_with_rows, shape):
     y_hat[..., [0, 3, 7]] = 0
     z_hat = np.round(rng.normal(size=(shape[0] // 4, shape[1] // 4, CHANNELS)))
     for index in (0, 55, 112):
-        z_string, y_string = codec._encode(y_hat, z_hat, index)
-        z_back = codec._decode_z(z_string, [shape[0] // 4, shape[1] // 4])
-        y_back, sane = codec._decode_y(z_back, y_string, index)
-        np.testing.assert_array_equal(y_back, y_hat)
-        assert sane
+        streams = codec.coder.encode(y_hat, z_hat, index)
+        back = codec.coder.decode(streams, z_hat.shape[:2], index)
+        np.testing.assert_array_equal(back.y_hat, y_hat)
 
 
 def test_flags_cost_what_the_table_says(tiny_model_path):
@@ -82,7 +81,7 @@ def test_flags_cost_what_the_table_says(tiny_model_path):
         rows = empty_channels.row_of(np.full((1, empty_channels.SIZES, CHANNELS), probability))
         stored.exact[empty_channels.NAME] = rows.astype(np.uint16)
         zeros = np.zeros((4, 4, CHANNELS)), np.zeros((1, 1, CHANNELS))
-        sizes.append(len(Codec(stored)._encode(*zeros, 0)[1].numpy()))
+        sizes.append(len(LatentCoder(stored).encode(*zeros, 0).y))
         cost = flags_in_bytes(rows[0, 0], np.ones(CHANNELS, bool), FREQUENCY)
         np.testing.assert_allclose(sizes[-1], cost, atol=2)  # zeros at the end are cut
     assert sizes[0] > sizes[1] >= sizes[2]

@@ -8,7 +8,6 @@ import sys
 
 import integer_reference
 import numpy as np
-import pytest
 import tensorflow as tf
 from conftest import DATA
 
@@ -28,7 +27,9 @@ def latents(channels, seed=5):
 
 def frequencies(codec, y_hat, z_hat, index=INDEX):
     """Masses below and above the true symbol of every element, [h w N, 2], and their total."""
-    mixture = codec.integer_mixture(tf.constant(y_hat), tf.constant(z_hat), tf.constant(index))
+    mixture = codec.coder.integer_mixture(
+        tf.constant(y_hat), tf.constant(z_hat), tf.constant(index)
+    )
     y = tf.constant(y_hat.reshape(-1))
     edges = tf.stack([mixture.below(y - 0.5), mixture.below(y + 0.5)], 1)
     return edges.numpy(), mixture.total.numpy()
@@ -47,9 +48,7 @@ def masses_at(latent, y_hat, positions):
 
 
 def latent_of(codec, z_hat, channels):
-    phi = codec.networks.hyper_synthesis(tf.constant(z_hat), tf.constant(INDEX))
-    families, components = codec.config.families, codec.config.components
-    return wavefront.Latent(codec.networks, families, components, phi, tf.constant(channels))
+    return codec.coder.whole_latent(tf.constant(z_hat), tf.constant(INDEX), tf.constant(channels))
 
 
 def test_all_positions_at_once_against_one_step_at_a_time(tiny_codec):
@@ -97,9 +96,9 @@ def test_independent_integer_evaluation(tiny_codec):
     edges = edges.reshape(HEIGHT, WIDTH, 8, 2)
     total = total.reshape(HEIGHT, WIDTH, 8)
     config = tiny_codec.config
-    networks = integer_reference.IntegerNetworks(tiny_codec._file.exact)
+    networks = integer_reference.IntegerNetworks(tiny_codec.model_file.exact)
     phi = networks.hyper_synthesis(z_hat, INDEX)
-    wanted_phi = tiny_codec.networks.hyper_synthesis(tf.constant(z_hat), tf.constant(INDEX))
+    wanted_phi = tiny_codec.coder.networks.hyper_synthesis(tf.constant(z_hat), tf.constant(INDEX))
     np.testing.assert_array_equal(phi, wanted_phi)
     for row in range(HEIGHT):
         for column in range(WIDTH):
@@ -126,13 +125,13 @@ threads = int(os.environ.get("threads", 0))
 tf.config.threading.set_intra_op_parallelism_threads(threads)
 tf.config.threading.set_inter_op_parallelism_threads(threads)
 sys.path.insert(0, sys.argv[2])
-import conftest, test_exactness
-from gllmm_tf.codec import Codec
-codec = Codec.load(sys.argv[1])
+import conftest
+from coding import test_exactness
+import gllmm_tf
+codec = gllmm_tf.Codec.load(sys.argv[1])
 y_hat, z_hat = test_exactness.latents(8)
 edges, total = test_exactness.frequencies(codec, y_hat, z_hat)
-z, y = codec._encode(y_hat, z_hat, test_exactness.INDEX)
-parts = [edges.tobytes(), total.tobytes(), z.numpy(), y.numpy()]
+parts = [edges.tobytes(), total.tobytes(), *codec.coder.encode(y_hat, z_hat, test_exactness.INDEX)]
 print(json.dumps([hashlib.sha256(part).hexdigest() for part in parts]))
 """
 
@@ -140,8 +139,8 @@ print(json.dumps([hashlib.sha256(part).hexdigest() for part in parts]))
 def test_threads_and_libraries(tiny_model_path, tiny_codec):
     y_hat, z_hat = latents(8)
     edges, total = frequencies(tiny_codec, y_hat, z_hat)
-    z, y = tiny_codec._encode(y_hat, z_hat, INDEX)
-    parts = [edges.tobytes(), total.tobytes(), z.numpy(), y.numpy()]
+    streams = tiny_codec.coder.encode(y_hat, z_hat, INDEX)
+    parts = [edges.tobytes(), total.tobytes(), *streams]
     wanted = [hashlib.sha256(part).hexdigest() for part in parts]
     for name, environment in SETTINGS.items():
         result = subprocess.run(
@@ -179,48 +178,5 @@ def test_golden_file():
     with np.load(os.path.join(DATA, "golden_latents.npz")) as golden:
         np.testing.assert_array_equal(y_hat, golden["y_hat"])
         np.testing.assert_array_equal(z_hat, golden["z_hat"])
-    streams = [s.numpy() for s in codec._encode(y_hat, z_hat, INDEX)]
-    assert streams[0] in data and data[:-4].endswith(streams[1])
-
-
-@pytest.mark.parametrize("shape", [(4, 4), (4, 20), (20, 4), (12, 8)])
-def test_streams_round_trip(tiny_codec, shape):
-    rng = np.random.default_rng(sum(shape))
-    y_hat = np.round(rng.laplace(size=(*shape, 8)) * rng.choice([0.1, 1, 300], 8))
-    y_hat.reshape(-1)[rng.integers(0, y_hat.size, 5)] = rng.integers(-(2**24), 2**24, 5)
-    z_hat = np.round(rng.normal(size=(shape[0] // 4, shape[1] // 4, 8)) * 9)
-    z_string, y_string = tiny_codec._encode(y_hat, z_hat, INDEX)
-    z_back = tiny_codec._decode_z(z_string, [shape[0] // 4, shape[1] // 4])
-    y_back, sane = tiny_codec._decode_y(z_back, y_string, INDEX)
-    np.testing.assert_array_equal(z_back, z_hat)
-    np.testing.assert_array_equal(y_back, y_hat)
-    assert sane
-
-
-def test_batches_and_bands_change_nothing(tiny_codec, monkeypatch):
-    """Large pictures are coded in bounded memory; that must not show in the stream."""
-    y_hat, z_hat = latents(8)
-    wanted = [s.numpy() for s in tiny_codec._encode(y_hat, z_hat, INDEX)]
-    information = tiny_codec._information(y_hat, z_hat, INDEX).numpy()
-    monkeypatch.setattr("gllmm_tf.coding.symbols.BATCH_ELEMENTS", 70)
-    monkeypatch.setattr("gllmm_tf.coding.fixed_point.BAND_POSITIONS", 20)
-    monkeypatch.setattr("gllmm_tf.codec.codec.INFORMATION_POSITIONS", 7)
-    codec = type(tiny_codec)(tiny_codec._file)
-    assert [s.numpy() for s in codec._encode(y_hat, z_hat, INDEX)] == wanted
-    np.testing.assert_allclose(codec._information(y_hat, z_hat, INDEX), information, rtol=1e-12)
-
-
-def test_a_zero_latent_costs_next_to_nothing(tiny_codec):
-    y_hat, z_hat = np.zeros((32, 48, 8)), np.zeros((8, 12, 8))
-    _, y_string = tiny_codec._encode(y_hat, z_hat, 0)
-    assert len(y_string.numpy()) <= 4
-
-
-def test_steps_in_which_every_symbol_is_its_centre(tiny_codec):
-    """One symbol in one living channel: nearly all steps have nothing to tell beyond the centre."""
-    y_hat, z_hat = np.zeros((8, 12, 8)), np.zeros((2, 3, 8))
-    y_hat[7, 11, 3] = 1
-    z_string, y_string = tiny_codec._encode(y_hat, z_hat, 0)
-    y_back, sane = tiny_codec._decode_y(tiny_codec._decode_z(z_string, [2, 3]), y_string, 0)
-    np.testing.assert_array_equal(y_back, y_hat)
-    assert sane
+    streams = codec.coder.encode(y_hat, z_hat, INDEX)
+    assert streams.z in data and data[:-4].endswith(streams.y)
