@@ -153,7 +153,7 @@ class Training:
         self._optimizer.step()
 
 
-def parse():
+def parse(arguments=None):
     """Returns the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     tasks = parser.add_subparsers(dest="task", required=True)
@@ -170,7 +170,7 @@ def parse():
     task.add_argument("--batch", type=int, required=True)
     task.add_argument("--patch", type=int, required=True)
     task.add_argument("--bfloat16", action="store_true", help="torch.autocast to bfloat16")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def main():

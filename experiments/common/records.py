@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from experiments.common.program import ExperimentError
-from gllmm_tf.files.images import write_bytes_atomic
+from gllmm_tf.files.atomic import write_bytes_atomic
 
 
 def write_text(path: str, text: str) -> None:

@@ -32,7 +32,7 @@ times 1536. Each symbol that it decodes is compared.
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import os
 import statistics
 import tempfile
@@ -43,11 +43,12 @@ import numpy as np
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-import tensorflow_compression as tfc
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
-from gllmm_tf.coding import symbols, wavefront
+from experiments.common import places, program, records
+from experiments.common.program import ExperimentError, LimitError
+from gllmm_tf.coding import range_ops, symbols, wavefront
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS, FixedPointNetworks, quantise_networks
 from gllmm_tf.config import HYPER_STRIDE, LATENT_STRIDE, gllmm
 from gllmm_tf.model.compression import build
@@ -96,7 +97,7 @@ class Setup:
 
         @tf.function(input_signature=[tf.TensorSpec(blank.shape, tf.float64)])
         def encode(y):
-            return tfc.entropy_encode_finalize(code(symbols.Encoder(), "", y)[0])
+            return range_ops.entropy_encode_finalize(code(symbols.Encoder(), "", y)[0])
 
         count = HEIGHT * WIDTH * num_filters
         y = decode(rng.bytes(4 * count))  # random bytes decode to symbols of the model
@@ -115,7 +116,7 @@ def time_ours(setup: Setup, repeats: int) -> list[float]:
         y = setup.decode(setup.string).numpy()
         elapsed = time.perf_counter() - start
         if not np.array_equal(y, setup.y):
-            raise RuntimeError("our coder did not return the symbols that it was given")
+            raise LimitError("our coder did not return the symbols that it was given")
         if repeat > 0:
             seconds.append(elapsed)
     return seconds
@@ -242,7 +243,7 @@ def time_loop(
                 found[channel] = decoder.decode(1, table)[0] - largest
             seconds.append(time.perf_counter() - start)
             if not np.array_equal(found, setup.y[row, column]):
-                raise RuntimeError("the loop did not return the symbols that it was given")
+                raise LimitError("the loop did not return the symbols that it was given")
         decoder.close()
     return seconds
 
@@ -303,32 +304,22 @@ def report(result: dict) -> str:
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
     flags.DEFINE_integer("num_filters", 128, "N.", lower_bound=2)
     flags.DEFINE_integer("positions", 24, "Positions on which the loop is timed.", lower_bound=1)
     flags.DEFINE_integer("repeats", 7, "Timed decodings of ours.", lower_bound=1)
     flags.DEFINE_integer("seed", 1, "Of the networks and symbols.")
-    flags.DEFINE_string("output", "experiments/results/entropy_speed.json", "Where figures go.")
+    flags.DEFINE_string("output", f"{places.RESULTS}/entropy_speed.json", "Where figures go.")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}.")
-    try:
-        import range_coder  # noqa: F401
-    except ImportError:
-        raise SystemExit("The loop needs range-coder: pip install range-coder") from None
-    f = flags.FLAGS
+def main(f: flags.FlagValues) -> None:
+    if importlib.util.find_spec("range_coder") is None:
+        raise ExperimentError("The loop needs range-coder: pip install range-coder")
     result = measure(f.num_filters, f.positions, f.repeats, f.seed)
     print(report(result))
-    os.makedirs(os.path.dirname(os.path.abspath(f.output)), exist_ok=True)
-    with open(f.output, "w") as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
+    records.write_json(f.output, result)
     if result["released"]["ratio_to_ours"] < LIMIT:
-        raise SystemExit(f"FAILED: ours must be at least {LIMIT:.0f} times faster than the loop")
+        raise LimitError(f"ours must be at least {LIMIT:.0f} times faster than the loop")
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -1,137 +1,110 @@
-"""How much faster is a folder in one process than a process per picture, load excluded?
+"""How much faster is a folder in one process than a process per picture?
 
-    python -m experiments.speed.folder_speed --images ~/kodak --csv folder_speed.csv
+    python -m experiments.speed.folder_speed --images ~/kodak
 
-Both compress and decompress the same files with the command line's own code. In either case a process
-imports TensorFlow and loads the model before its clock starts; its graphs are made while the clock runs,
-once in a folder, once per picture in the loop. Prints pictures per minute of wall time, and exits with
-status 1 if the ratio is below 1.6. With --warm every process makes its graphs before the clock starts;
-what is left is what several pictures under way at once are worth, which is little where one picture
-keeps all cores busy: 1.2 on two cores, and no limit is set. The loop takes a start-up per picture and
-direction: about seven minutes for 24 pictures on two cores.
+compresses and decompresses the same pictures with the command line, once with a process for each and
+once with one process for all, and compares the files of both ways byte by byte.
+
+    loop, folder   pictures per minute of wall time, a process per picture and one for all
+    ratio          folder over loop; the limit is 1.6
+    net            the same with a start-up taken off every process, which is the time that it takes for
+                   one picture of 64 x 64: what several pictures under way at once are worth, little
+                   where one keeps all cores busy
+
+Exit status 1 if the ratio is below its limit. The loop takes a start-up per picture and direction:
+about seven minutes for 24 pictures on two cores.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import io
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
+from PIL import Image
 from tqdm import tqdm
 
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion.rate_distortion import find_images
-from gllmm_tf.cli import main as cli
-from gllmm_tf.files import container
-from gllmm_tf.files.images import write_bytes_atomic
-
-IMAGES = flags.DEFINE_list("images", None, "Folders or patterns of pictures.", required=True)
-MODEL = flags.DEFINE_string("model", None, "Name or path of the model; the default one if empty.")
-CSV = flags.DEFINE_string("csv", None, "File for the table.")
-WARM = flags.DEFINE_bool("warm", False, "Make the graphs before the clock starts.")
-WORKER = flags.DEFINE_enum(
-    "worker", None, ["compress", "decompress"], "Used by the program itself."
-)
+from experiments.common import places, processes, program, records
+from experiments.common.pictures import find_images
+from experiments.common.program import ExperimentError, LimitError
 
 LIMIT = 1.6
-FIELDS = ("step", "pictures", "loop_per_minute", "folder_per_minute", "ratio")
+FIELDS = ("step", "pictures", "loop_per_minute", "folder_per_minute", "ratio", "net")
 
 
-def work(step: str, files: Sequence[str], folder: str) -> None:
-    """Runs one step over `files` into `folder` with a loaded codec and prints its seconds."""
-    codec = cli._load_codec(MODEL.value)
-    if WARM.value:
-        codec.decompress(codec.compress(np.zeros((64, 64, 3), np.uint8)))
-    cli._load_codec = lambda *_, **__: codec
-    # Not `cli.parse_args`, which takes in absl's flags: this program has a --model of its own.
-    args = argparse.Namespace(
-        command=step,
-        inputs=list(files),
-        output_dir=folder,
-        model=MODEL.value,
-        quality=None,
-        refine=0,
-        verbose=False,
-        tile=None,
-        memory=None,
-        max_pixels=container.MAX_PIXELS,
-        crop=None,
-    )
-    stdout, sys.stdout = sys.stdout, io.StringIO()
-    start = time.perf_counter()
-    status = cli.main(args)
-    seconds = time.perf_counter() - start
-    sys.stdout = stdout
-    if status:
-        sys.exit(status)
-    print(seconds)
+def seconds_of(step: str, files: Sequence[str], folder: str, model: str | None) -> float:
+    """Returns the seconds of one process that works on all `files`, results into `folder`."""
+    use = ["--model", model] if model else []
+    return processes.cost_of_gllmm(step, *use, "--output_dir", folder, *files).seconds
 
 
-def seconds_of(step: str, files: Sequence[str], folder: str) -> float:
-    """Runs `work` in a process of its own."""
-    options = ["--model", MODEL.value] if MODEL.value else []
-    options.append(f"--warm={WARM.value}")
-    command = [sys.executable, __file__, f"--worker={step}", f"--images={folder}", *options]
-    result = subprocess.run([*command, *files], stdout=subprocess.PIPE, text=True, check=False)
-    if result.returncode:
-        raise ExperimentError(f"{step} of {len(files)} files: exit status {result.returncode}")
-    return float(result.stdout)
+def start_up(folder: str, model: str | None) -> dict[str, float]:
+    """Returns step -> seconds for a picture of 64 x 64 pixels."""
+    path = os.path.join(folder, "small.png")
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
+    compress = seconds_of("compress", [path], folder, model)
+    return {
+        "compress": compress,
+        "decompress": seconds_of("decompress", [path + ".gllmm"], folder, model),
+    }
 
 
-def compare(step: str, files: Sequence[str], folder: str) -> dict:
-    """Returns a row of the table; the results of both ways must be equal."""
-    one, other = (os.path.join(folder, name) for name in (f"{step}-loop", f"{step}-folder"))
-    loop = sum(seconds_of(step, [file], one) for file in tqdm(files, desc=step, leave=False))
-    together = seconds_of(step, files, other)
+def compare(step: str, files: Sequence[str], folder: str, model: str | None, start: float) -> dict:
+    """Returns a row of the table.
+
+    Args:
+        step: "compress" or "decompress".
+        files: to work on.
+        folder: gets the results, in STEP-loop and STEP-folder.
+        model: name or path; None for the default.
+        start: seconds of a start-up.
+
+    Raises:
+        ExperimentError: the two ways give other files.
+    """
+    one, other = (os.path.join(folder, f"{step}-{name}") for name in ("loop", "folder"))
+    loop = [seconds_of(step, [file], one, model) for file in tqdm(files, desc=step, leave=False)]
+    together = seconds_of(step, files, other, model)
     for name in os.listdir(one):
         with open(os.path.join(one, name), "rb") as a, open(os.path.join(other, name), "rb") as b:
             if a.read() != b.read():
                 raise ExperimentError(f"{name}: {step} gives something else in a folder")
-    rates = [60 * len(files) / seconds for seconds in (loop, together)]
-    return dict(zip(FIELDS, (step, len(files), *rates, loop / together)))
+    return row_of(step, loop, together, start)
 
 
-def to_csv(rows: Sequence[dict]) -> bytes:
-    """Returns the table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-    return text.getvalue().encode()
+def row_of(step: str, loop: Sequence[float], together: float, start: float) -> dict:
+    """Returns a row of the table from seconds of the loop's processes, of the folder's, of a start."""
+    count, total = len(loop), sum(loop)
+    net = (total - count * start) / (together - start)
+    rates = 60 * count / total, 60 * count / together
+    return dict(zip(FIELDS, (step, count, *rates, total / together, net)))
 
 
-def main(argv: Sequence[str]) -> None:
-    if WORKER.value:
-        work(WORKER.value, argv[1:], IMAGES.value[0])
-        return
-    try:
-        paths = list(find_images(IMAGES.value).values())
-        with tempfile.TemporaryDirectory() as folder:
-            rows = [compare("compress", paths, folder)]
-            coded = os.path.join(folder, "compress-folder")
-            files = [os.path.join(coded, name) for name in sorted(os.listdir(coded))]
-            rows.append(compare("decompress", files, folder))
-    except ExperimentError as error:
-        sys.exit(f"error: {error}")
+def define_flags() -> None:
+    program.define_images()
+    program.define_model()
+    flags.DEFINE_string("output", f"{places.RESULTS}/folder_speed.csv", "CSV.")
+
+
+def main(f: flags.FlagValues) -> None:
+    paths = list(find_images(f.images).values())
+    with tempfile.TemporaryDirectory() as folder:
+        start = start_up(folder, f.model)
+        rows = [compare("compress", paths, folder, f.model, start["compress"])]
+        coded = os.path.join(folder, "compress-folder")
+        files = [os.path.join(coded, name) for name in sorted(os.listdir(coded))]
+        rows.append(compare("decompress", files, folder, f.model, start["decompress"]))
     for row in rows:
         print(
             "{step:10s} {pictures} pictures: loop {loop_per_minute:.1f}, folder "
-            "{folder_per_minute:.1f} a minute, ratio {ratio:.2f}".format(**row)
+            "{folder_per_minute:.1f} a minute, ratio {ratio:.2f}, net {net:.2f}".format(**row)
         )
-    if CSV.value:
-        write_bytes_atomic(CSV.value, to_csv(rows))
-    if not WARM.value and min(row["ratio"] for row in rows) < LIMIT:
-        sys.exit(f"below the limit of {LIMIT}")
+    records.write_csv(f.output, FIELDS, rows, digits=4)
+    if min(row["ratio"] for row in rows) < LIMIT:
+        raise LimitError(f"the ratio is below {LIMIT}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, define_flags)

@@ -1,6 +1,6 @@
 """Time and memory of the command line on pictures of 1 to 64 megapixels.
 
-    python -m experiments.speed.large_images --images PHOTOS --csv large_images.csv
+    python -m experiments.speed.large_images --images PHOTOS
 
 PHOTOS is a folder of photographs of at least 250 x 250 pixels. Every picture is a square mosaic of
 their middles, each enlarged to twice its size, the same ones in the same order whatever the size of
@@ -18,32 +18,19 @@ Seconds are medians of the repetitions. Exit status 1 if a limit is exceeded. Ab
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.common.coders import ExperimentError
-from experiments.rate_distortion.rate_distortion import find_images
-from gllmm_tf.files.images import write_bytes_atomic
-
-IMAGES = flags.DEFINE_list("images", None, "Folders or patterns of photographs.", required=True)
-MEGAPIXELS = flags.DEFINE_list("megapixels", ["1", "4", "16", "64"], "Sizes, the smallest first.")
-MODEL = flags.DEFINE_string("model", None, "Name or path of the model; the default one if empty.")
-QUALITY = flags.DEFINE_string("quality", None, "Of a variable-rate model.")
-TILE = flags.DEFINE_string("tile", None, "Passed on.")
-MEMORY = flags.DEFINE_string("memory", None, "Passed on.")
-CSV = flags.DEFINE_string("csv", None, "File for the table.")
+from experiments.common import places, processes, program, records
+from experiments.common.pictures import find_images
+from experiments.common.program import LimitError
 
 REPEATED_PIXELS = 10_000_000  # A picture is measured until it comes to about so many,
 REPEATS = 7  # or so many times.
@@ -73,25 +60,16 @@ def _enlarged(path: str) -> np.ndarray:
     return np.asarray(part.resize((CELL, CELL), Image.Resampling.LANCZOS))
 
 
-def run_gllmm(*arguments: str) -> tuple[float, float]:
-    """Runs the command line; returns (seconds, peak resident memory in MB)."""
-    extra = [("--model", MODEL.value), ("--tile", TILE.value), ("--memory", MEMORY.value)]
-    if arguments[0] == "compress":
-        extra.append(("--quality", QUALITY.value))
-    options = [text for flag, value in extra if value for text in (flag, value)]
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "gllmm_tf.cli", *arguments, *options])
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise ExperimentError(f"gllmm {' '.join(arguments)}: exit status {process.returncode}")
-    kilobyte = 1 if sys.platform == "darwin" else 1024  # The unit of ru_maxrss, in bytes.
-    return seconds, usage.ru_maxrss * kilobyte / 1e6
+def measure(
+    pictures: Sequence[np.ndarray], folder: str, options: dict[str, Sequence[str]]
+) -> list[dict]:
+    """Returns two rows per picture, for compression and for decompression.
 
-
-def measure(pictures: Sequence[np.ndarray], folder: str) -> list[dict]:
-    """Returns two rows per picture, for compression and for decompression."""
+    Args:
+        pictures: uint8 [H, W, 3] each.
+        folder: for the files.
+        options: step -> flags of the command line.
+    """
     source, coded, back = (os.path.join(folder, name) for name in ("a.png", "a.gllmm", "b.png"))
     steps = {"compress": (source, coded), "decompress": (coded, back)}
     runs = {}
@@ -104,15 +82,16 @@ def measure(pictures: Sequence[np.ndarray], folder: str) -> list[dict]:
     for i in tqdm(turns, unit="picture", leave=False):
         Image.fromarray(pictures[i]).save(source, compress_level=1)
         for step, arguments in steps.items():
-            runs.setdefault((i, step), []).append(run_gllmm(step, *arguments))
+            cost = processes.cost_of_gllmm(step, *arguments, *options[step])
+            runs.setdefault((i, step), []).append(cost)
         runs[i, "bytes"] = os.path.getsize(coded)
     return [
         dict(
             megapixels=picture[..., 0].size / 1e6,
             step=step,
             bytes=runs[i, "bytes"],
-            seconds=statistics.median(seconds for seconds, _ in runs[i, step]),
-            peak_mb=max(peak for _, peak in runs[i, step]),
+            seconds=statistics.median(cost.seconds for cost in runs[i, step]),
+            peak_mb=max(cost.peak_megabytes for cost in runs[i, step]),
         )
         for i, picture in enumerate(pictures)
         for step in steps
@@ -128,25 +107,32 @@ def add_rates(rows: list[dict], start_up: dict[str, float]) -> None:
         row["ratio"] = row["net_s_per_mp"] / first.setdefault(row["step"], row["net_s_per_mp"])
 
 
-def to_csv(rows: list[dict]) -> bytes:
-    """Returns the table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    return text.getvalue().encode()
+def options_of(f: flags.FlagValues) -> dict[str, list[str]]:
+    """Returns step -> flags of the command line that pass these on."""
+    both = {name: f[name].value for name in ("model", "tile", "memory")}
+    steps = {"compress": {**both, "quality": f.quality}, "decompress": both}
+    return {
+        step: [f"--{name}={value}" for name, value in values.items() if value is not None]
+        for step, values in steps.items()
+    }
 
 
-def main(argv: Sequence[str]) -> None:
-    del argv
-    try:
-        paths = list(find_images(IMAGES.value).values())
-        pictures = [mosaic(paths, size) for size in sorted(map(float, MEGAPIXELS.value))]
-        with tempfile.TemporaryDirectory() as folder:
-            rows = measure([np.zeros((64, 64, 3), np.uint8), *pictures], folder)
-    except ExperimentError as error:
-        sys.exit(f"error: {error}")
+def define_flags() -> None:
+    program.define_images()
+    program.define_model()
+    flags.DEFINE_list("megapixels", ["1", "4", "16", "64"], "Sizes.")
+    flags.DEFINE_string("quality", None, "Of a variable-rate model.")
+    flags.DEFINE_string("tile", None, "Passed on.")
+    flags.DEFINE_string("memory", None, "Passed on.")
+    flags.DEFINE_string("output", f"{places.RESULTS}/large_images.csv", "CSV.")
+
+
+def main(f: flags.FlagValues) -> None:
+    paths = list(find_images(f.images).values())
+    sizes = sorted(program.numbers("megapixels", f.megapixels))
+    pictures = [mosaic(paths, size) for size in sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure([np.zeros((64, 64, 3), np.uint8), *pictures], folder, options_of(f))
     start_up = {row["step"]: row["seconds"] for row in rows[:2]}
     rows = rows[2:]
     add_rates(rows, start_up)
@@ -157,11 +143,10 @@ def main(argv: Sequence[str]) -> None:
             "{megapixels:6.1f}  {step:10s} {bytes:10d} {seconds:8.1f} {s_per_mp:7.2f} "
             "{net_s_per_mp:7.2f} {ratio:6.2f} {peak_mb:8.0f}".format(**row)
         )
-    if CSV.value:
-        write_bytes_atomic(CSV.value, to_csv(rows))
+    records.write_csv(f.output, FIELDS, rows)
     if any(row["ratio"] > RATIO_LIMIT or row["peak_mb"] > PEAK_LIMIT for row in rows):
-        sys.exit("a limit is exceeded")
+        raise LimitError(f"ratio above {RATIO_LIMIT} or peak above {PEAK_LIMIT} MB")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, define_flags)

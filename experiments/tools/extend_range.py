@@ -1,7 +1,7 @@
 """Moves the highest quality of a trained model further out, and writes a model file.
 
-    python -m experiments.tools.extend_range --model=trained.npz --by=0.2 --train_glob='photos/**/*.jpg' \\
-        --output=gllmm-n144.npz
+    python -m experiments.tools.extend_range --model=trained.npz --by=0.2 \\
+        --train_glob='photos/**/*.jpg' --output=gllmm-n144.npz
 
 Training makes a model cheaper at each of its lambdas, so that the range of rates that it covers ends
 earlier than before. A variable-rate model is a straight line between two qualities, in the logarithm of
@@ -12,17 +12,18 @@ them. Nothing is trained, and lambda of quality Q stays what the model was train
 Prints the averages on the held-out photographs at the last two qualities, before and after.
 """
 
-from absl import app, flags
+from absl import flags
 
+from experiments.common import program
 from gllmm_tf.coding import empty_channels
-from gllmm_tf.errors import GllmmError, ModelError
+from gllmm_tf.errors import ModelError
 from gllmm_tf.training import data
 from gllmm_tf.training import run as training
 from gllmm_tf.zoo import model_file
 from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("model", DEFAULT_MODEL, "Name, file or run of a variable-rate model.")
     flags.DEFINE_float("by", 0.2, "How far, in qualities.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_string("train_glob", None, "Training photographs, as for train.py.", required=True)
@@ -63,15 +64,9 @@ def run(f):
     return lines
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}.")
-    try:
-        print("\n".join(run(flags.FLAGS)))
-    except GllmmError as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    print("\n".join(run(f)))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -3,49 +3,70 @@
     python -m experiments.tools.make_golden tests/data
 
 Run once per format version. A decoder that cannot read the old files back to the same latents is
-wrong, so never run this to make a test pass.
+wrong, so never run this to make a test pass. Seconds.
 """
 
+from __future__ import annotations
+
 import os
-import sys
 
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
+from experiments.common import program
+from gllmm_tf.coding.latent_coder import LatentCoder
+from gllmm_tf.config import HYPER_STRIDE, LATENT_STRIDE, ModelConfig
+from gllmm_tf.files import container
+from gllmm_tf.model.compression import build
+from gllmm_tf.zoo.model_file import ModelFile, export_model
+
+CHANNELS = 8
+HEIGHT, WIDTH = 8, 12  # of y
+INDEX = 37  # quality 3.3125
 
 
-def main(folder):
-    from test_exactness import HEIGHT, INDEX, WIDTH, golden_latents
-
-    from gllmm_tf.codec.codec import Codec
-    from gllmm_tf.config import ModelConfig
-    from gllmm_tf.files import container
-    from gllmm_tf.model.compression import build
-    from gllmm_tf.zoo.model_file import export_model
-
+def write_model(path: str) -> None:
+    """Writes a tiny model of variable rate with random weights."""
     tf.keras.utils.set_random_seed(7)
     lambdas = tuple(0.001 * 1.8**i for i in range(8))
-    model = build(ModelConfig(num_filters=8, entropy_widths=(24, 32), lambdas=lambdas))
+    model = build(ModelConfig(num_filters=CHANNELS, entropy_widths=(24, 32), lambdas=lambdas))
     for variable in model.gains.trainable_variables:
         variable.assign_add(tf.random.normal(variable.shape, stddev=0.3))
-    path = os.path.join(folder, "golden_model.npz")
     export_model(model, path, {"name": "golden", "steps": 0})
-    codec = Codec.load(path)
-    y_hat, z_hat = golden_latents(codec)
-    z_stream, y_stream = (s.numpy() for s in codec._encode(y_hat, z_hat, INDEX))
+
+
+def golden_latents() -> tuple[np.ndarray, np.ndarray]:
+    """Returns (y_hat [h, w, N], z_hat [h / 4, w / 4, N]): drawn, with far outliers and a dead channel."""
+    rng = np.random.default_rng(11)
+    spread = rng.choice([0.02, 0.3, 3.0, 40.0], CHANNELS)
+    y_hat = np.round(rng.laplace(size=(HEIGHT, WIDTH, CHANNELS)) * spread)
+    z_shape = (HEIGHT // HYPER_STRIDE, WIDTH // HYPER_STRIDE, CHANNELS)
+    z_hat = np.round(rng.normal(size=z_shape) * 4)
+    y_hat[3, 4, 0] = 70000  # beyond the clip of the context
+    y_hat[..., 2] = 0
+    y_hat[7, 11, 5], y_hat[0, 0, 1] = -123456, 2**20
+    return y_hat, z_hat
+
+
+def main(f: flags.FlagValues, folder: str) -> None:
+    del f
+    path = os.path.join(folder, "golden_model.npz")
+    write_model(path)
+    stored = ModelFile.read(path)
+    y_hat, z_hat = golden_latents()
+    streams = LatentCoder(stored).encode(y_hat, z_hat, INDEX)
     parts = container.Container(
-        model_id=codec.identity,
-        width=16 * WIDTH,
-        height=16 * HEIGHT,
+        model_id=stored.identity,
+        width=LATENT_STRIDE * WIDTH,
+        height=LATENT_STRIDE * HEIGHT,
         quality_index=INDEX,
-        z_stream=z_stream,
-        y_stream=y_stream,
+        z_stream=streams.z,
+        y_stream=streams.y,
         metadata={},
     )
-    with open(os.path.join(folder, "golden.gllmm"), "wb") as f:
-        f.write(container.pack(parts))
+    with open(os.path.join(folder, "golden.gllmm"), "wb") as file:
+        file.write(container.pack(parts))
     np.savez_compressed(
         os.path.join(folder, "golden_latents.npz"),
         y_hat=y_hat.astype(np.int32),
@@ -54,4 +75,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    program.run(main, arguments=["FOLDER"])

@@ -1,6 +1,6 @@
 """Gives the unused channels of a trained model a new start (growth.revive), and writes a model file.
 
-    python -m experiments.tools.revive --model=gllmm-n144 --train_glob='photos/**/*.jpg' --output=start.npz
+    python -m experiments.tools.revive --train_glob='photos/**/*.jpg' --output=start.npz
     python train.py --init_from=start.npz --rate_ramp=1500 ...
 
 Nothing is trained here: the file is a start. train.py reads in it which channels were revived, and
@@ -9,9 +9,10 @@ holds the gradient of their rate back for `--rate_ramp` steps.
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
-from gllmm_tf.errors import GllmmError, ModelError
+from experiments.common import program
+from gllmm_tf.errors import ModelError
 from gllmm_tf.model.compression import build
 from gllmm_tf.training import data, growth
 from gllmm_tf.zoo import model_file
@@ -20,7 +21,7 @@ from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
 PATCH = 128
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("model", DEFAULT_MODEL, "Name, file or run of a variable-rate model.")
     flags.DEFINE_string("train_glob", None, "Training photographs, as for train.py.", required=True)
     flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded photographs.")
@@ -46,15 +47,9 @@ def revive(f):
     return f"{f.output}: {len(revived)} of {stored.config.num_filters} channels revived"
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}.")
-    try:
-        print(revive(flags.FLAGS))
-    except GllmmError as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    print(revive(f))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -17,12 +17,12 @@ what is measured is which choice learns more from this little training, not wher
 
 Writes a CSV with a row per run, which a program that was interrupted continues, and beside it a
 table (.md, and into docs/figures.md) and a plot (.png, .svg) of all rows that the CSV has.
-`--report_only` draws without training. The column `seconds` of the CSV tells how long a run took.
+`--report_only` draws without training. The column `seconds` of the CSV has the time of each run: a
+minute or two at the default size on two cores.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 import statistics
@@ -30,12 +30,16 @@ import sys
 import time
 from collections.abc import Sequence
 
-from absl import app, flags
+import numpy as np
+import tensorflow as tf
+from absl import flags
 from tqdm import tqdm
 
-from experiments.common import doc_tables
-from experiments.common.coders import ExperimentError
-from gllmm_tf.errors import GllmmError
+from experiments.common import doc_tables, places, program, records
+from experiments.common.figures import PALETTE, pyplot, save, tidy
+from experiments.common.program import ExperimentError
+from gllmm_tf.training import data
+from gllmm_tf.training import run as training
 
 SAME = {  # what all configurations have in common; the flags may change some
     "num_filters": 24,
@@ -76,7 +80,7 @@ CONFIGURATIONS = [
     Configuration("Cheng et al.", "systems", {"system": "cheng2020"}),
 ]
 REFERENCE = "GLLMM"
-FIELDS = [  # columns of the CSV
+FIELDS = [
     "config",
     "seed",
     "num_filters",
@@ -108,12 +112,6 @@ def train_once(configuration: Configuration, common: dict, pictures, held_out) -
         pictures: `data.Pictures` to train on.
         held_out: uint8 [n, size, size, 3], to be judged on.
     """
-    import numpy as np
-    import tensorflow as tf
-
-    from gllmm_tf.training import data
-    from gllmm_tf.training import run as training
-
     tf.keras.backend.clear_session()
     settings = training.Settings(**common, **configuration.settings)
     learner = training.Learner(settings)
@@ -169,8 +167,6 @@ def run(
     Raises:
         ExperimentError: `output` has runs with other settings.
     """
-    from gllmm_tf.training import data
-
     began = time.monotonic()
     # Settings want a folder for a run; nothing is written there.
     common = {**SAME, **changes, "train_glob": train_glob, "run_dir": cache_dir}
@@ -193,47 +189,15 @@ def run(
             print(f"time limit: {len(missing) - count} runs are left; the same command continues")
             return count
         row = train_once(configuration, {**common, "seed": seed}, pictures, held_out)
-        _append(output, row)
+        records.append_csv(output, FIELDS, row)
         longest = max(longest, time.monotonic() - start)
         print("{config}, seed {seed}: loss {loss}, {bpp} bpp, {psnr} dB".format(**row), flush=True)
     return len(missing)
 
 
-def _append(path: str, row: dict) -> None:
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    new = not os.path.exists(path)
-    with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def read_rows(path: str) -> list[dict]:
-    """Reads the CSV, numbers as numbers; no file is no rows.
-
-    Raises:
-        ExperimentError: the file is not of this form.
-    """
-    if not os.path.exists(path):
-        return []
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != FIELDS:
-            raise ExperimentError(f"{path}: columns must be {','.join(FIELDS)}; move it away.")
-        try:
-            return [
-                {k: v if k == "config" else _number(v) for k, v in row.items()} for row in reader
-            ]
-        except (TypeError, ValueError):
-            raise ExperimentError(f"{path}: a row is not complete; delete that row.") from None
-
-
-def _number(text: str) -> float | int:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+    """Returns the rows of the CSV, numbers as numbers; no file is no rows."""
+    return records.read_csv(path, FIELDS, text_fields=("config",))
 
 
 def _refuse_other_settings(rows: list[dict], common: dict, path: str) -> None:
@@ -310,31 +274,27 @@ def format_table(summaries: Sequence[Summary]) -> str:
     """Returns the table as Markdown, with what all runs have in common above it."""
     first = summaries[0].runs[0]
     seeds = sorted({run["seed"] for summary in summaries for run in summary.runs})
-    lines = [
+    about = (
         f"N = {first['num_filters']}, lambda = {first['lambda']:g}, {first['steps']} steps of "
         f"{first['batch']} crops of {first['patch']} x {first['patch']} pixels "
         f"({first['pixels'] / 1e6:.0f} megapixels), seeds {', '.join(map(str, seeds))}. "
         "Held-out loss is lambda 255^2 MSE + bpp, lower is better; ± is half the distance between "
-        "the extremes over the seeds; the comparison with GLLMM pairs runs of one seed.",
-        "",
-        "| configuration | seeds | parameters | held-out loss | against GLLMM | bpp | PSNR, dB |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+        "the extremes over the seeds; the comparison with GLLMM pairs runs of one seed."
+    )
+    head = ["configuration", "seeds", "parameters", "held-out loss", "against GLLMM"]
+    rows = []
     for s in summaries:
         against = "-" if s.against is None else f"{s.against:+.1f} ± {s.against_spread:.1f} %"
-        lines.append(
-            f"| {s.configuration.name} | {len(s.runs)} | {s.runs[0]['parameters']:,} "
-            f"| {s.mean['loss']:.4f} ± {s.spread:.4f} "
-            f"| {'0' if s.configuration.name == REFERENCE else against} "
-            f"| {s.mean['bpp']:.4f} | {s.mean['psnr']:.2f} |"
-        )
-    return "\n".join(lines)
+        if s.configuration.name == REFERENCE:
+            against = "0"
+        loss = f"{s.mean['loss']:.4f} ± {s.spread:.4f}"
+        cells = [s.configuration.name, len(s.runs), f"{s.runs[0]['parameters']:,}", loss, against]
+        rows.append([*cells, f"{s.mean['bpp']:.4f}", f"{s.mean['psnr']:.2f}"])
+    return "\n".join([about, "", *doc_tables.markdown([*head, "bpp", "PSNR, dB"], "lr", rows)])
 
 
 def draw(summaries: Sequence[Summary]):
     """Returns a figure: a row per configuration, a dot per seed, a bar at the mean."""
-    from experiments.rate_distortion.plots import PALETTE, pyplot
-
     colours = dict(zip(("mixture", "residual modules", "systems"), PALETTE))
     colours["reference"] = "#000000"
     figure, axes = pyplot.subplots(figsize=(8.0, 0.8 + 0.42 * len(summaries)), layout="constrained")
@@ -361,8 +321,7 @@ def draw(summaries: Sequence[Summary]):
     axes.plot([], [], "|", color="#555555", ms=12, mew=2.5, label="mean")
     axes.legend(ncols=len(seeds) + 1, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     axes.set_xlabel("held-out loss: lambda 255² MSE + bpp (lower is better)")
-    axes.grid(axis="x", color="#dddddd", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, grid="x")
     return figure
 
 
@@ -375,12 +334,9 @@ def write_report(output: str, page: str = "") -> None:
     summaries = summarise(read_rows(output))
     if not summaries:
         raise ExperimentError(f"{output}: no runs yet; run without --report_only first.")
-    from experiments.rate_distortion.plots import save
-
     stem = os.path.splitext(output)[0]
     text = format_table(summaries)
-    with open(f"{stem}.md", "w") as file:
-        file.write(text + "\n")
+    records.write_text(f"{stem}.md", text + "\n")
     print(text)
     print("\n".join([f"{stem}.md", *save(draw(summaries), stem)]))
     if page:
@@ -389,34 +345,23 @@ def write_report(output: str, page: str = "") -> None:
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_string("train_glob", "", "Comma-separated globs of training pictures (quoted).")
-    flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded pictures.")
+    program.define_photographs()
     flags.DEFINE_list("seeds", ["0", "1"], "Seeds, two at least for a spread.")
     flags.DEFINE_integer("steps", SAME["steps"], "Steps per run.", lower_bound=1)
     flags.DEFINE_integer("num_filters", SAME["num_filters"], "N.", lower_bound=2)
     flags.DEFINE_float("max_minutes", 0.0, "Start no run that would end after it; 0: no limit.")
     flags.DEFINE_bool("report_only", False, "Train nothing, draw what the CSV has.")
-    flags.DEFINE_string("output", "experiments/results/ablation.csv", "CSV to extend.")
-    flags.DEFINE_string(
-        "page", os.path.join(doc_tables.DOCS, "figures.md"), "Page with the table, or nothing."
-    )
+    flags.DEFINE_string("output", f"{places.RESULTS}/ablation.csv", "CSV to extend.")
+    program.define_page("figures.md")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; pictures go to --train_glob.")
-    f = flags.FLAGS
-    try:
-        if not f.report_only:
-            changes = {"steps": f.steps, "num_filters": f.num_filters}
-            seeds = [int(seed) for seed in f.seeds]
-            run(f.train_glob, f.cache_dir, f.output, seeds, changes, f.max_minutes)
-        write_report(f.output, f.page)
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    if not f.report_only:
+        changes = {"steps": f.steps, "num_filters": f.num_filters}
+        seeds = program.numbers("seeds", f.seeds, int)
+        run(f.train_glob, f.cache_dir, f.output, seeds, changes, f.max_minutes)
+    write_report(f.output, f.page)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -1,6 +1,7 @@
 """Does every kind of training work? Short runs of train.py, each to a model that compresses a picture.
 
-    python -m experiments.training.acceptance_training --train_glob='photos/**/*.jpg' --work_dir=runs/acceptance
+    python -m experiments.training.acceptance_training --train_glob='photos/**/*.jpg' \\
+        --work_dir=runs/acceptance
 
 runs train.py as a user would, with N = 32, once for each row of the table: both systems, MS-SSIM,
 variable rate, every subset of the mixture's families. A row is good if no step was skipped, the loss at
@@ -10,24 +11,24 @@ has 200 steps of batch 8, the others --short_steps of batch 2. About ten minutes
 that is done already is not done again: --only and a second call continue.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 import os
-import subprocess
-import sys
 import time
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-sys.path.insert(0, ROOT)
+import numpy as np
+from absl import flags
 
-import numpy as np  # noqa: E402
-from absl import app, flags  # noqa: E402
-from PIL import Image  # noqa: E402
+from experiments.common import places, processes, program, records
+from experiments.common.pictures import read_image
+from experiments.common.program import ExperimentError, LimitError
+from gllmm_tf import metrics
+from gllmm_tf.config import FAMILIES
 
-FAMILIES = ("gaussian", "laplacian", "logistic")
 
-
-def configurations(short_steps):
+def configurations(short_steps: int) -> dict[str, dict]:
     """Returns {name: flags of train.py}."""
     common = dict(
         num_filters=32, validation_images=8, validation_files=2, log_every=5, evaluate_every=0
@@ -48,17 +49,7 @@ def configurations(short_steps):
     return rows
 
 
-def call(script, *arguments):
-    """Runs a script of the repository; returns the finished process."""
-    return subprocess.run(
-        [sys.executable, os.path.join(ROOT, script), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-
-
-def losses_of(folder):
+def losses_of(folder: str) -> tuple[float, float, int]:
     """Returns (mean loss of the first fifth, of the last fifth, skipped steps)."""
     with open(os.path.join(folder, "metrics.jsonl"), encoding="utf-8") as f:
         rows = [row for row in map(json.loads, f) if "loss" in row]
@@ -69,84 +60,81 @@ def losses_of(folder):
     return np.mean(losses[:count]), np.mean(losses[-count:]), rows[-1]["skipped"]
 
 
-def round_trip(folder):
-    """Compresses a photograph with the run's model and back; returns (bpp, PSNR) or an error."""
-    picture = os.path.join(ROOT, "assets", "friends.png")
+def round_trip(folder: str) -> tuple[float, float]:
+    """Compresses a photograph with the run's model and back; returns (bpp, PSNR in dB).
+
+    Raises:
+        ExperimentError: a command fails.
+    """
     file, decoded = (os.path.join(folder, name) for name in ("friends.gllmm", "friends.png"))
     # As a user would: straight after the training, from the folder of the run.
-    for arguments in (
-        ["compress", picture, file, f"--model={folder}"],
-        ["decompress", file, decoded, f"--model={folder}"],
-    ):
-        done = call("compress.py", *arguments)
+    for command in (("compress", places.SAMPLES[0], file), ("decompress", file, decoded)):
+        done = processes.script("compress.py", *command, f"--model={folder}")
         if done.returncode:
-            return done.stderr.strip()
-    original, result = (np.asarray(Image.open(p).convert("RGB"), float) for p in (picture, decoded))
-    mse = np.mean((original - result) ** 2)
-    bpp = 8 * os.path.getsize(file) / (original.shape[0] * original.shape[1])
-    return bpp, 10 * np.log10(255**2 / mse)
+            raise ExperimentError(processes.last_line(done))
+    original = read_image(places.SAMPLES[0])
+    bpp = 8 * os.path.getsize(file) / original[..., 0].size
+    return bpp, metrics.psnr(original, read_image(decoded))
 
 
-def check(name, settings, work_dir):
+def check(name: str, settings: dict, work_dir: str) -> dict:
     """Runs one configuration; returns its row."""
     folder = os.path.join(work_dir, name.replace(" ", "_"))
     settings = dict(settings, run_dir=folder)
     began = time.monotonic()
-    done = call("train.py", *(f"--{key}={value}" for key, value in settings.items()))
+    done = processes.script("train.py", *(f"--{key}={value}" for key, value in settings.items()))
     row = {"name": name, "steps": settings["steps"], "good": False}
     row["seconds"] = round(time.monotonic() - began)
     if done.returncode:
-        return {**row, "error": done.stderr.strip().splitlines()[-1]}
+        return {**row, "error": processes.last_line(done)}
     row["first_loss"], row["last_loss"], row["skipped"] = losses_of(folder)
-    coded = round_trip(folder)
-    if isinstance(coded, str):
-        return {**row, "error": coded}
-    row["bpp"], row["psnr"] = coded
+    try:
+        row["bpp"], row["psnr"] = round_trip(folder)
+    except ExperimentError as error:
+        return {**row, "error": str(error)}
     row["good"] = bool(row["last_loss"] < row["first_loss"] and not row["skipped"])
     return row
 
 
-def define_flags():
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_string("train_glob", None, "Globs of training pictures, as for train.py.")
-    flags.DEFINE_string("work_dir", None, "Folder for the runs.")
+def line_of(row: dict) -> str:
+    """Returns a row of the table as text."""
+    line = f"{row['name']:22s}{row['steps']:7d}{row['seconds']:9d}"
+    if "error" in row:
+        line += f"  {row['error']}"
+    else:
+        line += "{first_loss:12.3f}{last_loss:11.3f}  {bpp:12.3f}{psnr:9.2f} dB".format(**row)
+    return f"{line}  {'good' if row['good'] else 'BAD'}"
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("train_glob", None, "Globs of training pictures.", required=True)
+    flags.DEFINE_string("work_dir", None, "Folder for the runs.", required=True)
     flags.DEFINE_string("cache_dir", "", "Folder for the decoded pictures; empty: WORK_DIR/cache.")
     flags.DEFINE_integer("short_steps", 60, "Steps of all runs but the first.", 10)
     flags.DEFINE_list("only", [], "Names of rows; empty: all.")
     flags.DEFINE_string("output", "", "JSON file for the table; empty: none.")
-    flags.mark_flags_as_required(["train_glob", "work_dir"])
 
 
-def main(argv):
-    if len(argv) > 1:
-        sys.exit(f"acceptance_training.py: unexpected argument {argv[1]!r}; see --help")
-    f = flags.FLAGS
+def main(f: flags.FlagValues) -> None:
     table = configurations(f.short_steps)
-    unknown = set(f.only) - set(table)
+    unknown = sorted(set(f.only) - set(table))
     if unknown:
-        sys.exit(f"acceptance_training.py: --only={unknown.pop()!r} is none of {', '.join(table)}")
-    rows = []
+        raise ExperimentError(f"--only={unknown[0]!r} is none of {', '.join(table)}.")
     print("run                     steps  seconds  first loss  last loss  friends.png: bpp, PSNR")
-    for name, settings in table.items():
-        if f.only and name not in f.only:
-            continue
-        cache = f.cache_dir or os.path.join(f.work_dir, "cache")
-        data = dict(train_glob=f.train_glob, cache_dir=cache)
-        row = check(name, {**settings, **data}, f.work_dir)
-        rows.append(row)
-        line = f"{name:22s}{row['steps']:7d}{row['seconds']:9d}"
-        if "error" in row:
-            line += f"  {row['error']}"
-        else:
-            line += "{first_loss:12.3f}{last_loss:11.3f}  {bpp:12.3f}{psnr:9.2f} dB".format(**row)
-        print(f"{line}  {'good' if row['good'] else 'BAD'}", flush=True)
+    common = {
+        "train_glob": f.train_glob,
+        "cache_dir": f.cache_dir or os.path.join(f.work_dir, "cache"),
+    }
+    rows = []
+    for name in f.only or table:
+        rows.append(check(name, {**table[name], **common}, f.work_dir))
+        print(line_of(rows[-1]), flush=True)
     if f.output:
-        with open(f.output, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
-            file.write("\n")
-    sys.exit(not all(row["good"] for row in rows))
+        records.write_json(f.output, rows)
+    bad = [row["name"] for row in rows if not row["good"]]
+    if bad:
+        raise LimitError(", ".join(bad))
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -2,40 +2,32 @@
 
     python -m experiments.training.data_rate --train_glob='photos/**/*.jpg' --cache_dir=runs/cache
 
-takes the training step of N = --num_filters with crops that are drawn, cut and flipped as in training,
-and with one batch that lies ready in memory, in turns of --block steps, and prints the medians over
-the blocks' times per step and their ratio. The limit is 1.05 (exit status 1 above it). Decoding the
-pictures into the cache comes before, as in training. With the defaults it takes about two minutes on
-two cores, beside one decoding of all pictures.
+takes every flag of train.py, and the training step of N = --num_filters with crops that are drawn, cut
+and flipped as in training, and with one batch that lies ready in memory, in turns of --block steps, and
+prints the medians over the blocks' times per step and their ratio. The limit is 1.05 (exit status 1
+above it). Decoding the pictures into the cache comes before, as in training. With the defaults it takes
+about two minutes on two cores, beside one decoding of all pictures.
 
 `crops alone` is what the pipeline can deliver when nothing else runs, in batches per second.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import json
 import os
 import statistics
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import tensorflow as tf
+from absl import flags
 
-import tensorflow as tf  # noqa: E402
-from absl import app, flags  # noqa: E402
-
-import train  # noqa: E402
-from gllmm_tf import errors  # noqa: E402
-from gllmm_tf.training import data  # noqa: E402
+from experiments.common import program, records
+from experiments.common.program import LimitError
+from gllmm_tf.training import data
 from gllmm_tf.training import run as training
 
 LIMIT = 1.05
-
-BLOCKS = flags.DEFINE_integer("blocks", 8, "Blocks of steps with each kind of data.", 1)
-BLOCK = flags.DEFINE_integer("block", 20, "Steps per block.", 1)
-OUTPUT = flags.DEFINE_string("output", "", "JSON file for the figures; empty: none.")
-flags.FLAGS.set_default("num_filters", 48)
-flags.FLAGS.set_default("run_dir", "runs/data_rate")
 
 
 def seconds_of(learner, batches, first, count):
@@ -94,20 +86,27 @@ def measure(settings, blocks, block):
     }
 
 
-def main(argv):
-    if len(argv) > 1:
-        sys.exit(f"data_rate.py: unexpected argument {argv[1]!r}; see --help")
-    try:
-        figures = measure(train.settings(), BLOCKS.value, BLOCK.value)
-        if OUTPUT.value:
-            training.write_json(OUTPUT.value, figures)
-    except errors.GllmmError as error:
-        sys.exit(f"data_rate.py: {error}")
+def define_flags() -> None:
+    import train  # noqa: F401 (defines the flags of a training)
+
+    flags.DEFINE_integer("blocks", 8, "Blocks of steps with each kind of data.", 1)
+    flags.DEFINE_integer("block", 20, "Steps per block.", 1)
+    flags.DEFINE_string("output", "", "JSON file for the figures; empty: none.")
+    flags.FLAGS.set_default("num_filters", 48)
+    flags.FLAGS.set_default("run_dir", "runs/data_rate")
+
+
+def main(f: flags.FlagValues) -> None:
+    import train
+
+    figures = measure(train.settings(), f.blocks, f.block)
+    if f.output:
+        records.write_json(f.output, figures)
     print(json.dumps(figures, indent=2))
-    verdict = "good" if figures["ratio"] <= LIMIT else "too slow"
-    print(f"real against synthetic data: {figures['ratio']:.3f}, at most {LIMIT}: {verdict}")
-    sys.exit(figures["ratio"] > LIMIT)
+    print(f"real against synthetic data: {figures['ratio']:.3f}, at most {LIMIT}")
+    if figures["ratio"] > LIMIT:
+        raise LimitError("the pictures do not keep up with the training step")
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=train.parse)
+    program.run(main, define_flags)

@@ -15,17 +15,16 @@ docs/training.md. About a minute per run on two cores.
 from __future__ import annotations
 
 import contextlib
-import csv
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 
-from absl import app, flags
+import tensorflow as tf
+from absl import flags
 
-from experiments.common import doc_tables
-from experiments.common.coders import ExperimentError
-from gllmm_tf.errors import GllmmError
+from experiments.common import doc_tables, places, program, records
+from experiments.common.program import ExperimentError
+from gllmm_tf.training import run as training
 
 BASE = {
     "num_filters": 48,
@@ -59,10 +58,8 @@ VARIANTS = {
 FIELDS = ("name", "steps", "pixels", "loss", "bpp", "psnr", "seconds_per_step")
 
 
-def settings_of(name: str, common: dict, run_dir: str = "-"):
-    """Returns the `training.Settings` of a variant; `common` holds what all of them share."""
-    from gllmm_tf.training import run as training
-
+def settings_of(name: str, common: dict, run_dir: str = "-") -> training.Settings:
+    """Returns the settings of a variant; `common` holds what all of them share."""
     values = {**BASE, **common, **VARIANTS[name]}
     base_steps = common.get("steps", BASE["steps"])
     values["steps"] = round(base_steps * VARIANTS[name].get("steps", 1))
@@ -74,10 +71,6 @@ def settings_of(name: str, common: dict, run_dir: str = "-"):
 
 def train_once(name: str, common: dict) -> dict:
     """Trains one variant in a folder that is thrown away; returns its row."""
-    import tensorflow as tf
-
-    from gllmm_tf.training import run as training
-
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_of(name, common, folder)
         with contextlib.redirect_stdout(sys.stderr):
@@ -103,17 +96,10 @@ def train_once(name: str, common: dict) -> dict:
 
 def read_rows(path: str) -> list[dict]:
     """Returns the rows of the CSV, numbers as numbers; no file is no rows."""
-    if not os.path.exists(path):
-        return []
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != FIELDS:
-            raise ExperimentError(f"{path}: columns must be {','.join(FIELDS)}; move it away.")
-        rows = [dict(row) for row in reader]
+    rows = records.read_csv(path, FIELDS, text_fields=("name",))
     for row in rows:
-        if row["name"] not in VARIANTS or None in row.values():
+        if row["name"] not in VARIANTS:
             raise ExperimentError(f"{path}: no such run as {row['name']!r}; delete that row.")
-        row.update({k: (int if k in ("steps", "pixels") else float)(row[k]) for k in FIELDS[1:]})
     return rows
 
 
@@ -132,15 +118,9 @@ def run(common: dict, output: str) -> int:
                 "--output."
             )
     missing = [name for name in VARIANTS if name not in {row["name"] for row in rows}]
-    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     for name in missing:
         row = train_once(name, common)
-        new = not os.path.exists(output)
-        with open(output, "a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        records.append_csv(output, FIELDS, row)
         print("{name}: loss {loss}, {bpp} bpp, {psnr} dB".format(**row), flush=True)
     return len(missing)
 
@@ -148,47 +128,34 @@ def run(common: dict, output: str) -> int:
 def format_table(rows: Sequence[dict]) -> str:
     """Markdown, by ascending loss; in the order of `VARIANTS` where that is equal."""
     order = list(VARIANTS)
-    lines = [
-        "| setting | steps | Mpixel | loss | bpp | PSNR dB | s / step, compilation included |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    head = ("setting", "steps", "Mpixel", "loss", "bpp", "PSNR dB")
+    cells = []
     for row in sorted(rows, key=lambda row: (row["loss"], order.index(row["name"]))):
         name = f"**{row['name']}**" if row["name"] == "base" else row["name"]
-        lines.append(
-            f"| {name} | {row['steps']} | {row['pixels'] / 1e6:.1f} | {row['loss']:.3f} | "
-            f"{row['bpp']:.3f} | {row['psnr']:.2f} | {row['seconds_per_step']:.2f} |"
-        )
-    return "\n".join(lines)
+        pixels, seconds = f"{row['pixels'] / 1e6:.1f}", f"{row['seconds_per_step']:.2f}"
+        judged = f"{row['loss']:.3f}", f"{row['bpp']:.3f}", f"{row['psnr']:.2f}"
+        cells.append([name, row["steps"], pixels, *judged, seconds])
+    return "\n".join(doc_tables.markdown([*head, "s / step, compilation included"], "l", cells))
 
 
 def define_flags() -> None:
-    """Defines the flags of the command; not at import, where other commands' would meet them."""
-    flags.DEFINE_string("train_glob", "", "Comma-separated globs of training pictures (quoted).")
-    flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded pictures.")
+    program.define_photographs()
     flags.DEFINE_integer("steps", BASE["steps"], "Steps of the base.", lower_bound=2)
     flags.DEFINE_bool("report_only", False, "Train nothing, write the table of the CSV's rows.")
-    flags.DEFINE_string("output", "experiments/results/training_comparison.csv", "CSV to extend.")
-    flags.DEFINE_string(
-        "page", os.path.join(doc_tables.DOCS, "training.md"), "Page with the table, or nothing."
-    )
+    output = f"{places.RESULTS}/training_comparison.csv"
+    flags.DEFINE_string("output", output, "CSV to extend.")
+    program.define_page("training.md")
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]}; pictures go to --train_glob.")
-    f = flags.FLAGS
-    common = {"train_glob": f.train_glob, "cache_dir": f.cache_dir, "steps": f.steps}
-    try:
-        if not f.report_only:
-            run(common, f.output)
-        text = format_table(read_rows(f.output))
-        if f.page:
-            doc_tables.insert(f.page, "training_comparison", text)
-    except (ExperimentError, GllmmError) as error:
-        raise SystemExit(str(error)) from None
+def main(f: flags.FlagValues) -> None:
+    if not f.report_only:
+        common = {"train_glob": f.train_glob, "cache_dir": f.cache_dir, "steps": f.steps}
+        run(common, f.output)
+    text = format_table(read_rows(f.output))
+    if f.page:
+        doc_tables.insert(f.page, "training_comparison", text)
     print(text)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    program.run(main, define_flags)

@@ -123,16 +123,6 @@ def test_average_curve_counts_only_pictures_that_all_have():
         results.average_curve([row("x", "a", "1", 1, 40), row("y", "b", "1", 1, 40)])
 
 
-def test_find_images_refuses_ambiguous_names_and_empty_folders(folder):
-    (folder / "sub").mkdir()
-    Image.new("RGB", (4, 4)).save(folder / "sub" / "picture0.png")
-    with pytest.raises(ExperimentError, match="one file name"):
-        find_images([str(folder), str(folder / "sub")])
-    (folder / "none").mkdir()
-    with pytest.raises(ExperimentError, match="no pictures"):
-        find_images([str(folder / "none")])
-
-
 def test_our_settings_are_half_qualities_of_one_model(tiny_model_path, tiny_codec):
     coder = coders.learned_coder("ours", [tiny_model_path])
     qualities, identities = zip(*(setting.split("@") for setting in coder.settings))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.common import records
 from experiments.common.program import ExperimentError
 from experiments.training import ablation
 
@@ -96,7 +97,8 @@ def test_report_is_written(tmp_path, capsys):
         ablation.write_report(str(output))
     for seed in (0, 1):
         for i, configuration in enumerate(ablation.CONFIGURATIONS):
-            ablation._append(str(output), fake_row(configuration.name, seed, 1 + i / 50 + seed / 9))
+            row = fake_row(configuration.name, seed, 1 + i / 50 + seed / 9)
+            records.append_csv(str(output), ablation.FIELDS, row)
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "page.md"
     page.write_text("<!-- begin ablation: made by it -->\n<!-- end ablation -->\n")

@@ -1,17 +1,14 @@
 """The experiments around training, as far as they need no minutes: what they run and how they judge."""
 
-import importlib
 import itertools
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.common import places
 from experiments.common.program import ExperimentError
-from experiments.speed import compressai_step
 from experiments.training import acceptance_training, overfit, training_comparison
 from gllmm_tf import config, errors
 from gllmm_tf.training import run as training
@@ -43,41 +40,12 @@ def test_acceptance_reads_the_curve(tmp_path):
 
 
 def test_overfit_crop():
-    path = f"{overfit.ROOT}/assets/friends.png"
+    path = places.SAMPLES[0]
     crop = overfit.crop_of(path, 20, 200)
     assert crop.shape == (1, 256, 256, 3) and crop.dtype == np.uint8
     np.testing.assert_array_equal(crop[0, 5:], overfit.crop_of(path, 25, 200)[0, :-5])
     with pytest.raises(errors.ImageError, match="friends.png: has no 256 x 256 pixels at row 300"):
         overfit.crop_of(path, 300, 0)
-
-
-def test_stand_ins_can_be_imported_and_inherited(monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, compressai_step.StandIns()])
-    transforms = importlib.import_module("torchvision.transforms")
-    try:
-
-        @transforms.functional_transform("name")
-        class Mine(transforms.BaseTransform):
-            answer = 42
-
-        assert Mine().answer == 42 and issubclass(Mine, compressai_step.Nothing)
-        assert not [name for name in vars(transforms) if name[0].isupper()]
-    finally:
-        for name in [
-            n for n in sys.modules if n.split(".")[0] in compressai_step.StandIns.PACKAGES
-        ]:
-            del sys.modules[name]
-
-
-@pytest.mark.parametrize(
-    "name, flags",
-    [("acceptance_training", ["--train_glob=-", "--work_dir=-"]), ("data_rate", [])],
-)
-def test_refusal_is_one_line(name, flags):
-    script = f"{overfit.ROOT}/experiments/{name}.py"
-    done = subprocess.run([sys.executable, script, *flags, "x"], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == f"{name}.py: unexpected argument 'x'; see --help\n"
 
 
 def test_comparison_differs_in_what_the_name_says():
