@@ -35,7 +35,7 @@ import tempfile
 from absl.flags import argparse_flags
 
 from gllmm_tf.errors import GllmmError
-from gllmm_tf.files import container, images
+from gllmm_tf.files import atomic, container, images
 from gllmm_tf.zoo import registry
 
 PROGRAM = "gllmm_tf.beam"
@@ -157,7 +157,7 @@ class CompressFile(beam.DoFn):
         try:
             return self._compress(path, name, record)
         except (GllmmError, OSError, MemoryError) as error:
-            line = images.reason(error)
+            line = atomic.reason(error)
         except Exception as error:
             if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's MemoryError.
                 raise
@@ -300,7 +300,7 @@ def _checked(settings: Settings) -> Settings:
     try:
         (found,) = FileSystems.match([settings.input], [1])
     except (OSError, ValueError) as error:
-        raise PipelineError(f"{settings.input}: {images.reason(error)}") from None
+        raise PipelineError(f"{settings.input}: {atomic.reason(error)}") from None
     if not found.metadata_list:
         raise PipelineError(f"{settings.input}: no file matches; quote the pattern")
     return settings

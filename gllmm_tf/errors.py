@@ -12,7 +12,16 @@ from collections.abc import Iterator
 
 
 class GllmmError(Exception):
-    """Root of everything the command line reports without a traceback."""
+    """Root of everything the command line reports without a traceback.
+
+    Attributes:
+        argument: Name of the argument of the library that is at fault, or None. The command line
+            names its flag behind the message.
+    """
+
+    def __init__(self, message: str = "", argument: str | None = None):
+        super().__init__(message)
+        self.argument = argument
 
 
 class FormatError(GllmmError):

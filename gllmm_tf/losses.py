@@ -52,7 +52,8 @@ def check_patch(metric, patch):
     if metric == "ms-ssim" and patch < MS_SSIM_SMALLEST_SIDE:
         raise errors.GllmmError(
             f"MS-SSIM needs patches of at least {MS_SSIM_SMALLEST_SIDE} pixels a side, "
-            f"not {patch}; raise --patch (192 fits) or train with --metric mse"
+            f"not {patch}; take a larger patch (192 fits) or the metric mse",
+            "patch",
         )
 
 

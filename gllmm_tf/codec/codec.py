@@ -265,11 +265,13 @@ class Codec:
         """
         if self.num_qualities is None:
             if quality is not None:
-                raise ModelError(f"quality={quality!r}: this model has one fixed rate; omit it")
+                raise ModelError("this model has one fixed rate; omit the quality", "quality")
             return 0
         quality = min(DEFAULT_QUALITY, self.num_qualities) if quality is None else float(quality)
         if not 1 <= quality <= self.num_qualities:
-            raise ModelError(f"quality is {quality:g}, it must be from 1 to {self.num_qualities}")
+            raise ModelError(
+                f"quality is {quality:g}, it must be from 1 to {self.num_qualities}", "quality"
+            )
         return int(round((quality - 1) * QUALITY_STEPS))
 
     def _check_origin(self, parts):
@@ -277,7 +279,8 @@ class Codec:
         if parts.model_id != self.identity:
             raise ModelError(
                 f"written by model {parts.model_id.hex()}, not by this one ({self.identity.hex()}); "
-                "load that model"
+                "use that model",
+                "model",
             )
         if parts.quality_index > self.coder.highest_index:
             raise FormatError(
@@ -355,6 +358,7 @@ def _check_crop(crop, width, height):
     if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
         raise ImageError(
             f"the region {x},{y},{w},{h} (x,y,width,height) is not inside the picture of {width} x "
-            f"{height} pixels"
+            f"{height} pixels",
+            "crop",
         )
     return Span(y, y + h), Span(x, x + w)

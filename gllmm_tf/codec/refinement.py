@@ -43,6 +43,9 @@ class Refiner:
     Args:
         model_file: `ModelFile`.
 
+    Attributes:
+        cost: lambda D + R in bits as a graph of (y_hat, phi, x, weight, inverse gain, lambda).
+
     Raises:
         ModelError: the file does not say for which lambda the model was trained.
     """
@@ -51,7 +54,8 @@ class Refiner:
         self._lambdas = model_file.config.lambdas or model_file.info.get("lambdas")
         if not self._lambdas:
             raise ModelError(
-                "the model does not say for which lambda it was trained; leave --refine away"
+                "the model does not say for which lambda it was trained; omit the refinement",
+                "refine",
             )
         self._metric = model_file.config.metric
         self._model = restore_model(model_file)
@@ -64,7 +68,7 @@ class Refiner:
         scalar = tf.TensorSpec([], tf.float32)
         signature = [array(filters), array(2 * filters), array(3), array(1), gain, scalar]
         graph = functools.partial(tf.function, input_signature=signature, autograph=False)
-        self._cost = graph(self._cost_of)
+        self.cost = graph(self._cost_of)
         self._cost_and_gradient = graph(self._differentiate)
 
     def refine(self, read_x, size, y, phi, inverse_gain, index, rounds, tell=None):
@@ -87,12 +91,12 @@ class Refiner:
         y_hat = np.round(y)
         for rows, columns in blocks(y.shape[:2]):
             (r, inner_r), (c, inner_c) = (
-                _window(span, n) for span, n in zip((rows, columns), y.shape[:2])
+                window_of(span, n) for span, n in zip((rows, columns), y.shape[:2])
             )
             x = read_x(*(slice(LATENT_STRIDE * s.start, LATENT_STRIDE * s.stop) for s in (r, c)))
             if self._metric == "ms-ssim" and min(x.shape[1:3]) < losses.MS_SSIM_SMALLEST_SIDE:
                 continue
-            weight = _judged_pixels((rows, columns), (r, c), size)
+            weight = judged_pixels((rows, columns), (r, c), size)
             fixed = (
                 tf.constant(phi[None, r, c] * np.float32(2.0**-ACTIVATION_BITS)),
                 x,
@@ -123,7 +127,7 @@ class Refiner:
             if tell is not None:
                 tell()
         last = np.round(y)
-        return last[inner] if self._cost(last[None], *fixed) < best_cost else best
+        return last[inner] if self.cost(last[None], *fixed) < best_cost else best
 
     def _cost_of(self, y_hat, phi, x, weight, inverse_gain, multiplier):
         """lambda D + R in bits."""
@@ -153,13 +157,13 @@ def blocks(size):
     return [(rows, columns) for rows in parts[0] for columns in parts[1]]
 
 
-def _window(span, length):
+def window_of(span, length):
     """(a block's span with its surroundings, the span in that window)."""
     start, stop = max(0, span.start - SURROUNDINGS), min(length, span.stop + SURROUNDINGS)
     return slice(start, stop), slice(span.start - start, span.stop - start)
 
 
-def _judged_pixels(block, window, size):
+def judged_pixels(block, window, size):
     """1 for the pixels of a window that count and 0 elsewhere, float32 [rows, columns]."""
     weights = []
     for inside, around, pixels in zip(block, window, size):

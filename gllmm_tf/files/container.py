@@ -144,7 +144,8 @@ def unpack(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
     if width * height > max_pixels:
         raise FormatError(
             f"declares a picture of {width} x {height} = {width * height} pixels, more than the "
-            f"limit of {max_pixels}: raise --max_pixels if the file can be trusted"
+            f"limit of {max_pixels}: raise max_pixels if the file can be trusted",
+            "max_pixels",
         )
     z_length = fields.varint("z stream length")
     metadata = _read_metadata(fields) if flags & FLAG_METADATA else {}

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import errno
 import io
 import os
-import secrets
-import stat
 import zlib
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from gllmm_tf.errors import FormatError, ImageError
+from gllmm_tf.files.atomic import open_regular, reason, write_bytes_atomic
 from gllmm_tf.files.container import MAGIC, MAX_PIXELS, TAG_ALPHA, TAG_ICC
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -88,7 +86,7 @@ def read_image(path, max_pixels: int = MAX_PIXELS) -> Picture:
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {reason(error)}") from error
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{path}: {error}", error.argument) from error
 
 
 def write_image(path, pixels, metadata=None) -> None:
@@ -149,42 +147,6 @@ def crop_metadata(metadata, size, region) -> dict:
     return metadata
 
 
-def write_bytes_atomic(path, data) -> None:
-    """Writes `data` to the file `path`, which afterwards holds all of it or what it held before.
-
-    Links are followed. An existing device or pipe cannot be replaced and is written to directly.
-
-    Raises:
-      OSError: The file cannot be written; nothing is left behind.
-    """
-    path = os.fspath(path)
-    try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, "is a directory; give a file name")
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "wb") as file:
-                file.write(data)
-        else:
-            _replace(os.path.realpath(path), data)
-    except OSError as error:  # Name the file as the user does, not the temporary one.
-        raise OSError(error.errno, error.strerror, path) from error
-
-
-def _replace(target: str, data) -> None:
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:64]}.{secrets.token_hex(6)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:  # An interrupt must leave no temporary file behind either.
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
 def format_of(path) -> str:
     """Returns Pillow's name of the format that the extension of `path` asks for.
 
@@ -200,41 +162,6 @@ def format_of(path) -> str:
     return _EXTENSIONS[extension]
 
 
-def check_target(target, source) -> None:
-    """Checks, before the work is done, that what is made from `source` may go to `target`.
-
-    Raises:
-      ImageError: `target` is the file `source`, under whatever name.
-      OSError: `target` is a directory, or its directory does not exist.
-    """
-    if os.path.isdir(target):
-        raise IsADirectoryError(errno.EISDIR, "is a directory; give a file name", os.fspath(target))
-    folder = os.path.dirname(os.path.realpath(target))
-    if not os.path.isdir(folder):
-        raise NotADirectoryError(
-            errno.ENOTDIR, f"there is no directory {folder}", os.fspath(target)
-        )
-    with contextlib.suppress(OSError):  # Either may not exist.
-        if os.path.samefile(source, target):
-            raise ImageError(f"{target}: is the input itself; give another output name")
-
-
-def open_regular(path):
-    """Opens a file for reading; raises OSError for anything else (a pipe may block for ever)."""
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "is a directory", os.fspath(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    return open(path, "rb")
-
-
-def reason(error: BaseException) -> str:
-    """Returns what an exception says, on one line and without the file name."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
-
-
 def _open_picture(file, start: bytes, max_pixels: int, notes: list[str]):
     """Opens and decodes the picture in `file`, after checking what its header declares."""
     with _pillow_errors(f"not a readable 8-bit picture in one of the formats {_FORMAT_NAMES}"):
@@ -243,7 +170,8 @@ def _open_picture(file, start: bytes, max_pixels: int, notes: list[str]):
     if width * height > max_pixels:
         raise ImageError(
             f"{width} x {height} = {width * height} pixels, more than the limit of {max_pixels}: "
-            "raise --max_pixels"
+            "raise max_pixels",
+            "max_pixels",
         )
     with _pillow_errors("damaged or cut short"):
         _refuse_high_bit_depth(image, start)

@@ -222,7 +222,7 @@ class _Service:
         if size:
             self._check_pixels(*size)
         picture = images.read_image(path, self._limits.pixels)
-        encoded = self._codec.encode(picture.pixels, quality, picture.metadata)
+        encoded = self._codec.encode(picture.pixels, quality, metadata=picture.metadata)
         headers = {"Server-Timing": _timing(encoded.seconds), **NO_SNIFF}
         if picture.note:
             headers["X-Gllmm-Note"] = picture.note

@@ -21,7 +21,7 @@ import numpy as np
 from gllmm_tf.coding import tables
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.errors import ModelError
-from gllmm_tf.files.images import write_bytes_atomic
+from gllmm_tf.files.atomic import write_bytes_atomic
 
 FILE_NAME = "model.npz"  # inside a training run's directory
 IDENTITY_BYTES = 8

@@ -92,7 +92,7 @@ def find_model(identity):
     if name is None:
         raise ModelError(
             f"written by model {identity.hex()}, which does not ship with this version; "
-            f"give its file with --model, or name its folder in {VARIABLE}"
+            f"name its file, or its folder in {VARIABLE}"
         )
     return name
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import inspect
 import subprocess
 import sys
 import time
@@ -72,7 +73,7 @@ def test_another_models_file_is_refused(tiny_codec, sample_pixels, tmp_path):
     assert other.decompress(data).shape == sample_pixels.shape
     with pytest.raises(ModelError, match=other.identity.hex()):
         tiny_codec.decompress(data)
-    with pytest.raises(ModelError, match="--model"):
+    with pytest.raises(ModelError, match="GLLMM_MODELS"):
         find_model(other.identity)
 
 
@@ -198,6 +199,34 @@ def test_progress_of_large_pictures_only(tiny_codec, tiles_codec, sample_pixels,
 def test_wrong_arrays_are_refused(tiny_codec, image):
     with pytest.raises(ImageError, match="uint8"):
         tiny_codec.compress(image)
+
+
+@pytest.mark.parametrize("image", ["a.png", b"a.png", 7, None])
+def test_what_is_no_array_is_refused(tiny_codec, image):
+    with pytest.raises(ImageError, match="a picture is"):
+        tiny_codec.compress(image)
+
+
+def test_several_pictures(tiny_codec, sample_pixels):
+    """A list of pictures of any sizes, and a batch: each as if it were alone."""
+    pictures = [sample_pixels, sample_pixels[:40, :70]]
+    files = tiny_codec.compress(pictures, 3)
+    assert files == [tiny_codec.compress(picture, 3) for picture in pictures]
+    for picture, decoded in zip(pictures, tiny_codec.decompress(files)):
+        assert decoded.shape == picture.shape
+    batch = np.stack([sample_pixels, sample_pixels[::-1]])
+    assert tiny_codec.compress(batch) == [tiny_codec.compress(picture) for picture in batch]
+
+
+def test_both_ways_take_the_same_arguments():
+    for one, other in (("compress", "encode"), ("decompress", "decode")):
+        parameters = [
+            inspect.signature(getattr(Codec, n)).parameters.values() for n in (one, other)
+        ]
+        ours, theirs = ([(p.name, p.kind, p.default) for p in side] for side in parameters)
+        assert ours == theirs
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    assert [kind for _, kind, _ in ours[2:]] == 3 * [keyword]
 
 
 def test_wrong_quality_is_refused(tiny_codec, sample_pixels):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from experiments.common.coders import ExperimentError
 from experiments.rate_distortion import padding_cost
 from gllmm_tf import Codec
-from gllmm_tf.codec import codec, padding
+from gllmm_tf.codec import networks, padding
 
 
 def drawn(height, width, seed=0):
@@ -58,7 +58,7 @@ def test_parts_are_those_of_the_whole():
     for size in ((100, 200), (64, 65), (65, 64), (128, 64), (1, 1)):
         image = drawn(*size)
         whole = padding.pad(image).numpy() / np.float32(255)
-        shape, read = codec._reader(image)
+        shape, read = networks.reader(image)
         assert shape == whole.shape[:2]
         for r in (slice(0, shape[0]), slice(3, 40), slice(60, 64), slice(shape[0] - 1, shape[0])):
             for c in (slice(0, shape[1]), slice(7, 64), slice(shape[1] - 2, shape[1])):

@@ -10,12 +10,13 @@ from PIL import Image
 
 from gllmm_tf import config, losses, metrics
 from gllmm_tf.cli import main as cli
+from gllmm_tf.cli.parser import parse_args
 from gllmm_tf.codec import refinement
 from gllmm_tf.codec.codec import Codec
+from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model.compression import build
 from gllmm_tf.zoo.model_file import export_model
-from gllmm_tf.zoo.registry import read_model
 
 MODEL = "gllmm-n48"
 
@@ -80,7 +81,7 @@ def test_blocks_cover_all_once(size):
 def test_pixels_that_count():
     """Those of the block and a little more, none of the padding."""
     block, window = (slice(8, 12), slice(0, 3)), (slice(4, 12), slice(0, 8))
-    weight = refinement._judged_pixels(block, window, (180, 500))
+    weight = refinement.judged_pixels(block, window, (180, 500))
     assert weight.shape == (128, 128)
     rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
     assert (rows[0], rows[-1]) == (16 * (8 - refinement.JUDGED - 4), 180 - 64 - 1)
@@ -142,7 +143,7 @@ def test_a_model_without_lambda(fixed_rate, photo, tmp_path, capsys, monkeypatch
         Codec.load(path).compress(photo, refine=1)
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo).save("a.png")
-    assert cli.main(cli.parse_args(["gllmm", "compress", "--model", path, "--refine=1", "a.png"]))
+    assert cli.main(parse_args(["gllmm", "compress", "--model", path, "--refine=1", "a.png"]))
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "a.png: " in error and "--refine" in error
     assert os.listdir() == ["a.png"]
@@ -152,33 +153,25 @@ def test_command_line(photo, codec, tmp_path, capsys):
     picture, data = str(tmp_path / "a.png"), tmp_path / "a.gllmm"
     Image.fromarray(photo).save(picture)
     line = ["gllmm", "compress", "--model", MODEL, "--refine", "2", picture, str(data)]
-    assert cli.main(cli.parse_args(line)) == 0
+    assert cli.main(parse_args(line)) == 0
     assert data.read_bytes() == codec.compress(photo, refine=2)
     with pytest.raises(SystemExit):
-        cli.parse_args([*line[:4], "--refine", "-1", picture])
+        parse_args([*line[:4], "--refine", "-1", picture])
     assert "-1 is negative" in capsys.readouterr().err
 
 
 def test_float_networks_are_those_of_the_file(codec, photo):
     """The cost that is descended on is that of the file, but for what coding adds."""
-    stored = read_model(MODEL)
-    refiner = refinement.Refiner(stored)
-    seen = []
-
-    def watched(y_hat, *fixed):
-        seen.append(float(refiner._cost_of(y_hat, *fixed)))
-        return seen[-1]
-
-    refiner._cost = watched
-    codec._refiner, before = refiner, codec._refiner
-    picture = photo[:192, :256]
-    # No round: the cost of plain rounding.
-    y, z = codec._analyse(picture, 48)
-    codec._refined(picture, y, np.round(z), 48, 0, None)
-    codec._refiner = before
-    data = codec.compress(picture, 4)
-    assert seen[0] / picture[..., 0].size == pytest.approx(
-        cost(codec, picture, data, 4.0), rel=0.02
+    picture, index = photo[:192, :256], codec.quality_index(4)
+    plain = codec.encode(picture, 4)
+    y_hat, z_hat = plain.latents
+    phi = codec.coder.phi(z_hat, index) * np.float32(2.0**-ACTIVATION_BITS)
+    multiplier = losses.lambda_of_quality(codec.config.lambdas, tf.constant([4.0]))[0]
+    x = tf.constant(picture[None] / np.float32(255))
+    weight, gain = tf.ones([1, 192, 256, 1]), codec.networks.inverse_gain(index)
+    found = codec.refiner.cost(y_hat[None], phi[None], x, weight, gain, multiplier)
+    assert float(found) / picture[..., 0].size == pytest.approx(
+        cost(codec, picture, plain.data, 4.0), rel=0.02
     )
 
 
@@ -189,7 +182,7 @@ def test_script_measures_real_files(tiny_codec, sample_pixels, tmp_path):
     Image.fromarray(sample_pixels).save(path)
     rows = refinement_rounds.measure(tiny_codec, str(path), 3.0, [0, 2])
     for row, rounds in zip(rows, (0, 2)):
-        data = tiny_codec.compress(sample_pixels, 3.0, rounds)
+        data = tiny_codec.compress(sample_pixels, 3.0, refine=rounds)
         error = np.square(sample_pixels.astype(float) - tiny_codec.decompress(data)).mean()
         bpp = 8 * len(data) / (96 * 144)
         assert (row["rounds"], row["bytes"]) == (rounds, len(data))

@@ -1,0 +1,227 @@
+"""Many files at once: which inputs become which outputs, with which codec, and in what order."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import glob
+import math
+import os
+import threading
+from typing import NamedTuple
+
+from gllmm_tf.cli.reports import complain, failure
+from gllmm_tf.errors import GllmmError
+from gllmm_tf.files import atomic, container
+from gllmm_tf.zoo import registry
+
+EXTENSION = ".gllmm"
+
+
+class Job(NamedTuple):
+    """One input and its output, paths."""
+
+    source: str
+    target: str | None
+
+
+class Abort(Exception):
+    """A fault that concerns no single file: one line for the user, and nothing more is done."""
+
+
+def plan(args, suffix: str, foreign: tuple[str, ...]) -> list[Job]:
+    """Pairs inputs with outputs.
+
+    With --output_dir every argument is an input or a pattern. Without it there is one input and at
+    most one output; an output named like an input (`foreign` extensions) is refused, because
+    `compress *.png` in a directory of two pictures would otherwise overwrite the second one.
+    """
+    if args.output_dir is None:
+        sources = expand(args.inputs[:1])
+        targets = args.inputs[1:] or [source + suffix for source in sources[:1]]
+        if len(sources) > 1 or len(targets) > 1:
+            raise Abort("several inputs need --output_dir DIR")
+        if targets[0].lower().endswith(foreign):
+            raise Abort(
+                f"{targets[0]}: an output of {args.command} cannot have this extension; "
+                "several inputs need --output_dir DIR"
+            )
+        return [Job(sources[0], targets[0])]
+
+    try:
+        os.makedirs(args.output_dir, exist_ok=True)
+    except OSError as error:
+        raise Abort(f"{args.output_dir}: {atomic.reason(error)}") from error
+    return [
+        Job(source, os.path.join(args.output_dir, os.path.basename(source) + suffix))
+        for source in expand(args.inputs)
+    ]
+
+
+def expand(patterns) -> list[str]:
+    """Replaces patterns by the files they match; what exists or matches nothing stays as it is."""
+    sources = []
+    for pattern in patterns:
+        matches = []
+        if not os.path.lexists(pattern) and glob.has_magic(pattern):
+            matches = [
+                path
+                for path in sorted(glob.glob(pattern, recursive=True))
+                if not os.path.isdir(path)
+            ]
+        sources += matches or [pattern]
+    return sources
+
+
+def read_gllmm(path, max_pixels: int):
+    """Returns (bytes of the file, its Container); errors need no TensorFlow and so come at once."""
+    with atomic.open_regular(path) as file:
+        data = file.read(64)
+        if data.startswith(container.MAGIC):  # Else it may be any file, of any size.
+            data += file.read()
+    return data, container.unpack(data, max_pixels)
+
+
+class Codecs:
+    """Loads codecs when they are first needed, since TensorFlow takes seconds, and once."""
+
+    def __init__(self, args, quality: float | None = None):
+        self._model, self._quality = args.model, quality
+        settings = {"tile": args.tile, "memory": args.memory}
+        self._settings = {name: value for name, value in settings.items() if value is not None}
+        self._loaded = {}
+        self._lock = threading.RLock()
+
+    def chosen(self):
+        """Returns the codec of --model or the default; a fault there ends the whole run."""
+        try:
+            codec = self._load(self._model)
+            check_quality(self._quality, codec)
+            return codec
+        except (GllmmError, OSError) as error:
+            raise Abort(failure(self._model, error)) from error
+
+    def with_identity(self, identity: bytes):
+        """Returns the codec of the model that wrote a file."""
+        with self._lock:
+            if identity not in self._loaded:
+                self._loaded[identity] = self._load(registry.find_model(identity))
+            return self._loaded[identity]
+
+    def _load(self, model):
+        with self._lock:
+            if model not in self._loaded:
+                self._loaded[model] = load_codec(model, **self._settings)
+            return self._loaded[model]
+
+
+def load_codec(model, **settings):
+    stored = registry.read_model(model)  # What is wrong with it should not wait for TensorFlow.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # No start-up messages of TensorFlow.
+    from gllmm_tf.codec.codec import Codec
+
+    return Codec(stored, **settings)
+
+
+def check_quality(quality: float | None, codec=None) -> None:
+    """Checks --quality, as far as it can be checked without the codec or with it."""
+    if quality is None:
+        return
+    highest = math.inf
+    if codec is not None:
+        if codec.num_qualities is None:
+            raise Abort("--quality: this is a fixed-rate model, which has one quality only")
+        highest = codec.num_qualities
+    if not (1 <= quality <= highest and math.isfinite(quality)):
+        valid = "be a number from 1 up" if codec is None else f"lie in 1..{highest}"
+        raise Abort(f"--quality is {quality:g}; it must {valid}")
+
+
+def each(jobs, action, progress: bool = True, workers: int = 1) -> int:
+    """Runs `action` on every job, reports failures, and returns how many succeeded.
+
+    `action` returns a function that reports success. Jobs are done by `workers` threads, reports come
+    from this one, in the order of the jobs.
+    """
+    from tqdm import tqdm
+
+    done = 0
+    made_from = {}
+    for job in jobs:
+        made_from.setdefault(job.target, job.source)
+
+    def checked(job):
+        first = made_from[job.target]
+        if job.target and first != job.source:
+            raise GllmmError(f"would overwrite {job.target}, made from {first}")
+        return action(job)
+
+    hidden = True if not progress or len(jobs) < 2 else None  # None: hidden unless on a terminal.
+    outcomes = in_order(jobs, checked, min(workers, len(jobs)))
+    for job, outcome in tqdm(outcomes, total=len(jobs), disable=hidden, unit="file", leave=False):
+        try:
+            outcome()()
+            done += 1
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            line = failure(job.source, error)
+            if line is None:
+                raise
+            complain(line)
+    return done
+
+
+def in_order(jobs, action, workers: int):
+    """Yields (job, function that returns what action(job) returned or raises what it raised).
+
+    With more than one worker, a thread each, as many jobs are begun ahead of the one that is yielded.
+    """
+    if workers == 1:
+        for job in jobs:
+            yield job, functools.partial(action, job)
+        return
+    begun = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        try:
+            for job in jobs:
+                begun.append((job, pool.submit(action, job).result))
+                if len(begun) > workers:
+                    yield begun.popleft()
+            while begun:
+                yield begun.popleft()
+        finally:  # An interrupt or a fault: what has begun is finished, nothing more is started.
+            pool.shutdown(cancel_futures=True)
+
+
+class Room:
+    """Room for so many pixels at once; what is larger than the room waits until it is empty."""
+
+    def __init__(self, pixels: int):
+        self._free = self._size = pixels
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def take(self, pixels: int):
+        pixels = min(pixels, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+def progress_of(jobs):
+    """What makes a bar for a stage of a large picture; None beside the bar over several files."""
+    if len(jobs) > 1:
+        return None
+    from tqdm import tqdm
+
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left"
+    return functools.partial(tqdm, disable=None, leave=False, delay=1, bar_format=shape)

@@ -1,0 +1,179 @@
+"""The parser of the command line: every command with its flags, and their help."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from absl.flags import argparse_flags
+
+from gllmm_tf.cli.reports import PROGRAM
+from gllmm_tf.files import container
+
+
+def parse_args(argv) -> argparse.Namespace:
+    """Parses `argv`, whose first element is the program's name."""
+    parser = argparse_flags.ArgumentParser(
+        prog=os.path.basename(argv[0]) or PROGRAM,
+        description="Learned image compression with Gaussian-Laplacian-logistic mixtures.",
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    commands.required = True
+    _add_compress(commands)
+    _add_decompress(commands)
+    _add_info(commands)
+    _add_evaluate(commands)
+    commands.add_parser("models", help="models that ship with the package")
+    _add_export(commands)
+    # Its flags are those of train.py: `main.run` hands them on before they come here.
+    commands.add_parser("train", help="train a model, or continue a training", add_help=False)
+    return parser.parse_args(argv[1:])
+
+
+def _add_compress(commands) -> None:
+    command = commands.add_parser(
+        "compress",
+        help="pictures -> .gllmm files",
+        description="Compresses a picture (PNG, JPEG, WebP, TIFF or BMP, 8 bits a channel).",
+        usage="%(prog)s [options] IN [OUT]\n       %(prog)s [options] --output_dir DIR IN...",
+    )
+    _add_files(command, "OUT is IN.gllmm by default")
+    _add_model(command)
+    _add_limits(command)
+    command.add_argument("--verbose", action="store_true", help="print bpp, PSNR, MS-SSIM, times")
+
+
+def _add_decompress(commands) -> None:
+    command = commands.add_parser(
+        "decompress",
+        help=".gllmm files -> pictures",
+        description="Decompresses a .gllmm file; OUT's extension chooses the picture's format.",
+        usage="%(prog)s [options] IN [OUT]\n       %(prog)s [options] --output_dir DIR IN...",
+    )
+    _add_files(command, "OUT is IN.png by default")
+    command.add_argument(
+        "--model",
+        help="name or path of the model; by default the shipped one the file was made with",
+    )
+    command.add_argument(
+        "--crop",
+        type=_region,
+        metavar="X,Y,W,H",
+        help="write only W x H pixels of the picture, from column X and row Y on (both from 0)",
+    )
+    _add_limits(command)
+    command.add_argument("--verbose", action="store_true", help="print bpp and times")
+
+
+def _add_info(commands) -> None:
+    command = commands.add_parser(
+        "info",
+        help="what a .gllmm file holds",
+        description="Prints what .gllmm files hold, without decoding them.",
+    )
+    command.add_argument("inputs", nargs="+", metavar="IN", help="file or quoted pattern")
+
+
+def _add_evaluate(commands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="table of size, bpp, PSNR, MS-SSIM and times",
+        description="Compresses pictures to real files' bytes, decompresses these, and prints a "
+        "table. bpp = bytes x 8 / (width x height). The times of the first picture of each size "
+        "include preparing the networks for that size.",
+    )
+    command.add_argument("inputs", nargs="+", metavar="IN", help="picture or quoted pattern")
+    _add_model(command)
+    _add_limits(command)
+    command.add_argument("--csv", metavar="FILE", help="write the table to FILE as well")
+
+
+def _add_export(commands) -> None:
+    command = commands.add_parser(
+        "export",
+        help="a model for programs without gllmm_tf",
+        description="Writes a model as a TensorFlow SavedModel that codes and decodes .gllmm files, "
+        "or its transforms as ONNX files (docs/export.md).",
+    )
+    command.add_argument("folder", metavar="DIR", help="folder to write, new or empty")
+    command.add_argument("--model", help="name of a model (see models) or path of one")
+    command.add_argument(
+        "--format",
+        choices=("saved_model", "onnx"),
+        default="saved_model",
+        help="saved_model (default): the whole codec; onnx: g_a and g_s alone",
+    )
+    command.add_argument(
+        "--max_pixels",
+        type=_positive_int,
+        metavar="N",
+        help="a SavedModel's decompress refuses files with more pixels (default 16777216: it has no "
+        "tiles)",
+    )
+
+
+def _add_files(parser, default: str) -> None:
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="FILE",
+        help=f"IN and optionally OUT ({default}); with --output_dir, inputs or quoted patterns",
+    )
+    parser.add_argument("--output_dir", metavar="DIR", help="write all results into DIR")
+
+
+def _add_model(parser) -> None:
+    parser.add_argument("--model", help="name of a model (see models) or path of one")
+    parser.add_argument(
+        "--quality", type=float, help="1 (smallest) and up, fractions allowed; variable-rate models"
+    )
+    parser.add_argument(
+        "--refine",
+        type=_count,
+        default=0,
+        metavar="ROUNDS",
+        help="improve the latents of every picture: a smaller file for the same quality, for about "
+        "1.6 s per megapixel and round on two cores; 10 is a good number (default 0)",
+    )
+
+
+def _add_limits(parser) -> None:
+    parser.add_argument(
+        "--max_pixels",
+        type=_positive_int,
+        metavar="N",
+        default=container.MAX_PIXELS,
+        help="refuse pictures with more pixels (default %(default)s)",
+    )
+    parser.add_argument(
+        "--tile",
+        type=_positive_int,
+        metavar="N",
+        help="pixels of a tile along a picture's longer side; by default what --memory allows",
+    )
+    parser.add_argument(
+        "--memory",
+        type=_positive_int,
+        metavar="MB",
+        help="megabytes that the transforms may take for a tile (default 1000); a picture that "
+        "fits is one tile",
+    )
+
+
+def _region(text: str) -> tuple[int, ...]:
+    x, y, width, height = map(int, text.split(","))  # A ValueError is argparse's to report.
+    return x, y, width, height
+
+
+def _count(text: str) -> int:
+    value = int(text)  # A ValueError is argparse's to report.
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)  # A ValueError is argparse's to report.
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value

@@ -1,0 +1,150 @@
+"""What is printed: notes and errors of one line, the report on a file, the table of `evaluate`."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import os
+import statistics
+import sys
+import time
+
+from gllmm_tf.errors import GllmmError
+from gllmm_tf.files import atomic, container, images
+from gllmm_tf.zoo import registry
+
+PROGRAM = "gllmm"
+
+
+def failure(path, error: BaseException) -> str | None:
+    """Returns the line that tells the user about `error`, or None if it is a fault of ours."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        text = str(error) if isinstance(error, GllmmError) else "not enough memory"
+    elif isinstance(error, OSError):
+        text, path = atomic.reason(error), error.filename or path
+    elif isinstance(error, GllmmError):
+        text = str(error)
+        if error.argument:  # The library speaks of arguments; here they are flags.
+            text = f"{text} (--{error.argument})"
+    else:
+        return None
+    return text if path is None or text.startswith(f"{path}: ") else f"{path}: {text}"
+
+
+def complain(line: str) -> None:
+    _write(f"{PROGRAM}: {one_line(line)}", sys.stderr)
+
+
+def say(text: str) -> None:
+    _write(text, sys.stdout)
+
+
+def _write(text: str, file) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(text, file=file)  # Moves a progress bar out of the way.
+    file.flush()
+
+
+def one_line(text: str) -> str:
+    """Escapes what would break the line or the terminal; file names may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def bpp(num_bytes: int, num_pixels: int) -> float:
+    """Bits per pixel of the picture itself, whatever the networks padded it to."""
+    return num_bytes * 8 / num_pixels
+
+
+def stages(seconds) -> str:
+    stages = ", ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
+    return f"{stages}; together {sum(seconds.values()):.2f} s"
+
+
+def quality_of(pixels, x_hat) -> tuple[float, float | None]:
+    from gllmm_tf import metrics
+
+    return metrics.psnr(pixels, x_hat), metrics.ms_ssim(pixels, x_hat)
+
+
+def compression_report(job, pixels, x_hat, encoded) -> str:
+    height, width = pixels.shape[:2]
+    psnr, ms_ssim = quality_of(pixels, x_hat)
+    return (
+        f"{one_line(job.source)}: {width} x {height}, {len(encoded.data)} bytes, "
+        f"{bpp(len(encoded.data), width * height):.4f} bpp, PSNR {psnr:.2f} dB, MS-SSIM "
+        f"{'- (needs 176 pixels a side)' if ms_ssim is None else f'{ms_ssim:.4f}'}\n"
+        f"  {stages(encoded.seconds)}"
+    )
+
+
+def info_report(path, data: bytes, contents: container.Container) -> str:
+    c = contents
+    payload = sum(map(len, c.metadata.values()))
+    kinds = {container.TAG_ICC: "colour profile", container.TAG_ALPHA: "alpha"}
+    metadata = ", ".join(
+        f"{kinds.get(tag, f'unknown ({tag})')} {len(value)} bytes"
+        for tag, value in c.metadata.items()
+    )
+    name = registry.name_of(c.model_id) or "not among the shipped ones"
+    quality = f"{1 + c.quality_index / 16:g}" + ("" if c.quality_index else ", or fixed rate")
+    return "\n".join(
+        [
+            one_line(str(path)),
+            f"  picture    {c.width} x {c.height} pixels",
+            f"  size       {len(data)} bytes, {bpp(len(data), c.width * c.height):.4f} bpp",
+            f"  model      {name} ({c.model_id.hex()})",
+            f"  quality    {quality}",
+            f"  streams    z {len(c.z_stream)} bytes, y {len(c.y_stream)} bytes",
+            f"  metadata   {metadata or 'none'}",
+            f"  container  {len(data) - len(c.z_stream) - len(c.y_stream) - payload} bytes, "
+            f"format version {container.VERSION}",
+        ]
+    )
+
+
+Row = collections.namedtuple("Row", "file bytes bpp psnr ms_ssim encode_s decode_s")
+_FORMATS = Row("{}", "{:.0f}", "{:.4f}", "{:.2f}", "{:.5f}", "{:.2f}", "{:.2f}")
+_WIDTHS = Row(0, 9, 8, 7, 9, 9, 9)
+
+
+def evaluate_picture(codec, path, picture: images.Picture, args) -> Row:
+    start = time.perf_counter()
+    data = codec.encode(
+        picture.pixels, args.quality, metadata=picture.metadata, refine=args.refine
+    ).data
+    middle = time.perf_counter()
+    decoded = codec.decode(data, max_pixels=args.max_pixels)
+    end = time.perf_counter()
+    height, width = picture.pixels.shape[:2]
+    psnr, ms_ssim = quality_of(picture.pixels, decoded.image)
+    rate = bpp(len(data), width * height)
+    return Row(path, len(data), rate, psnr, ms_ssim, middle - start, end - middle)
+
+
+def mean(rows) -> Row:
+    """Arithmetic means over the pictures; MS-SSIM over those large enough to have one."""
+    columns = Row(*zip(*rows))
+    known = [value for value in columns.ms_ssim if value is not None]
+    means = [statistics.fmean(column) for column in columns[1:] if column is not columns.ms_ssim]
+    means.insert(3, statistics.fmean(known) if known else None)
+    return Row("mean", *means)
+
+
+def table_row(row: Row, width: int) -> str:
+    row = row._replace(file=one_line(os.path.basename(row.file)))
+    return table_line(["-" if v is None else f.format(v) for f, v in zip(_FORMATS, row)], width)
+
+
+def table_line(cells, width: int) -> str:
+    return cells[0].ljust(width) + "".join(c.rjust(w) for c, w in zip(cells[1:], _WIDTHS[1:]))
+
+
+def to_csv(rows) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row._fields)
+    for row in rows:
+        writer.writerow(["" if v is None else f.format(v) for f, v in zip(_FORMATS, row)])
+    return text.getvalue().encode("utf-8", "backslashreplace")

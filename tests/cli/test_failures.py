@@ -1,0 +1,160 @@
+"""Bad files, bad arguments, full disks: one line each, and nothing lost."""
+
+import os
+import pathlib
+import re
+import struct
+import zlib
+
+import pytest
+from cli.commandline import error_line, gllmm
+from PIL import Image
+
+from gllmm_tf.cli import jobs
+from gllmm_tf.errors import ModelError
+from gllmm_tf.files import images
+
+MODEL_NAME = "tiny-for-tests"
+
+
+def sealed(body: bytes) -> bytes:
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+BAD_FILES = {
+    "empty": (lambda data: b"", "the file is empty"),
+    "cut short": (lambda data: data[:-1], "cut short"),
+    "header only": (lambda data: data[:10], "cut short"),
+    "bit flip": (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "checksum"),
+    "extended": (lambda data: data + b"\n", "checksum"),
+    "noise": (lambda data: bytes(range(100, 200)), "not a .gllmm file"),
+    "newer": (lambda data: data[:4] + b"\2" + data[5:], "format version 2.*update"),
+    "other model": (
+        lambda data: sealed(data[:7] + b"somebody" + data[15:-4]),
+        "736f6d65626f6479",
+    ),
+    "huge": (
+        lambda data: sealed(data[:15] + b"\xff\xff\xff\x7f" * 2 + b"\0"),
+        "limit of 268435456.*--max_pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(compressed, model, capsys, name, with_model):
+    damage, pattern = BAD_FILES[name]
+    pathlib.Path("bad.gllmm").write_bytes(damage(compressed.read_bytes()))
+    before = sorted(os.listdir())
+    assert gllmm("decompress", *(model if with_model else []), "bad.gllmm") == 1
+    line = error_line(capsys)
+    assert line.startswith("bad.gllmm: ") and re.search(pattern, line)
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    "args, pattern",
+    [
+        (["compress", "gone.png"], "gone.png: cannot be read: No such file"),
+        (["compress", "*.tif"], r"\*.tif: cannot be read: No such file"),
+        (["compress", "."], "^.: cannot be read: is a directory"),
+        (["compress", "photo.png", "."], "^.: is a directory"),
+        (["compress", "photo.png", "gone/a.gllmm"], "gone/a.gllmm: there is no directory"),
+        (["compress", "photo.png", "photo.png"], "cannot have this extension"),
+        (["compress", "photo.png", "b.JPG"], "cannot have this extension.*--output_dir"),
+        (["compress", "photo.png", "a", "b"], "several inputs need --output_dir"),
+        (["compress", "photo.png", "linked"], "is the input itself"),
+        (["compress", "photo.png", "--quality", "0.99"], "--quality is 0.99"),
+        (["compress", "photo.png", "--quality", "nan"], "--quality is nan"),
+        (["compress", "photo.png", "--quality", "inf"], "--quality is inf"),
+        (["compress", "photo.png", "--max_pixels", "100"], "13824 pixels.*limit of 100"),
+        (["compress", "photo.png.gllmm"], "did you mean decompress"),
+        (["compress", "--output_dir", "photo.png", "photo.png"], "photo.png: File exists"),
+        (["decompress", "gone"], "^gone: No such file"),
+        (["decompress", "photo.png"], "PNG picture: did you mean compress"),
+        (["decompress", "."], "^.: is a directory"),
+        (["decompress", "photo.png.gllmm", "a.gif"], "a.gif: cannot write.*extension .gif"),
+        (["decompress", "photo.png.gllmm", "a.gllmm"], "cannot have this extension"),
+        (["decompress", "photo.png.gllmm", "gone/a.png"], "gone/a.png: there is no directory"),
+        (["decompress", "photo.png.gllmm", "--max_pixels", "100"], "limit of 100"),
+        (["info", "photo.png"], "PNG picture"),
+        (["info", "gone"], "^gone: No such file"),
+        (["evaluate", "gone.png"], "gone.png: cannot be read"),
+        (["evaluate", "photo.png", "--csv", "gone/t.csv"], "gone/t.csv: there is no directory"),
+        (["evaluate", "photo.png", "--quality", "-1"], "--quality is -1"),
+    ],
+)
+def test_bad_arguments_need_no_model(compressed, capsys, monkeypatch, args, pattern):
+    def no_codec():
+        raise AssertionError("a codec was loaded")
+
+    monkeypatch.setattr(jobs, "load_codec", no_codec)
+    os.symlink("photo.png", "linked")
+    before = {name: pathlib.Path(name).read_bytes() for name in os.listdir()}
+    assert gllmm(*args) == 1
+    assert re.search(pattern, error_line(capsys))
+    assert before == {name: pathlib.Path(name).read_bytes() for name in os.listdir()}
+
+
+def test_quality_beyond_the_model(folder, model, capsys):
+    assert gllmm("compress", *model, "photo.png", "--quality", "8.5") == 1
+    assert "--quality is 8.5; it must lie in 1..8" in error_line(capsys)
+
+
+def test_quality_of_a_fixed_rate_model(folder, model, tiny_codec, capsys, monkeypatch):
+    monkeypatch.setattr(type(tiny_codec), "num_qualities", None)
+    assert gllmm("compress", *model, "photo.png", "--quality", "3") == 1
+    assert "fixed-rate" in error_line(capsys)
+
+
+def test_unknown_model_ends_the_run(folder, sample_pixels, capsys):
+    Image.fromarray(sample_pixels).save("b.png")
+    args = ["--model", "no-such-model", "--output_dir", "out", "photo.png", "b.png"]
+    assert gllmm("compress", *args) == 1
+    assert error_line(capsys).startswith("no-such-model: ")
+    assert os.listdir("out") == []
+
+
+def test_broken_model_file(folder, capsys):
+    pathlib.Path("bad.npz").write_bytes(b"PK\3\4 not really")
+    assert gllmm("compress", "--model", "bad.npz", "photo.png") == 1
+    assert error_line(capsys).startswith("bad.npz: ")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_full_disk(compressed, model, capsys):
+    assert gllmm("compress", *model, "photo.png", "/dev/full") == 1
+    assert error_line(capsys) == "/dev/full: No space left on device"
+
+
+def test_names_cannot_break_the_line(folder, capsys):
+    assert gllmm("compress", "a\nb\x1b[31m.png") == 1
+    assert r"a\nb\x1b[31m.png: " in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "error, status, pattern",
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 1, "photo.png: not enough memory"),
+        (PermissionError(13, "Permission denied", "photo.png"), 1, "photo.png: Permission denied"),
+        (ModelError("no.\n"), 1, "photo.png: no."),
+    ],
+)
+def test_exceptions(folder, capsys, monkeypatch, error, status, pattern):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(images, "read_image", fail)
+    assert gllmm("compress", "photo.png") == status
+    assert error_line(capsys).startswith(pattern)
+    assert os.listdir() == ["photo.png"]
+
+
+def test_faults_of_the_program_are_not_hidden(folder, monkeypatch):
+    def fail(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(images, "read_image", fail)
+    with pytest.raises(ZeroDivisionError):
+        gllmm("compress", "photo.png")

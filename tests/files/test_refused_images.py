@@ -1,0 +1,173 @@
+"""Pictures that are refused: too deep, several, damaged, too large, none."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+from files.pictures import assert_refused, pixels_of, png
+from PIL import Image, ImageCms
+
+from gllmm_tf.errors import FormatError, ImageError
+from gllmm_tf.files import images
+from gllmm_tf.files.container import TAG_ALPHA
+from gllmm_tf.files.images import read_image, write_image
+
+ORIENTATION = 0x0112  # EXIF tag
+
+
+@pytest.mark.parametrize("colour_type, channels", [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bit_png(tmp_path, colour_type, channels):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(4, 2, 16, colour_type, (b"\0" + b"\1\2" * 4 * channels) * 2))
+    assert_refused(path, "16-bit pictures are not supported; convert it to 8 bits")
+
+
+@pytest.mark.parametrize(
+    "dtype, pattern", [("uint16", "16-bit"), ("int32", "32-bit integer"), ("float32", "floating")]
+)
+def test_deep_tiff(tmp_path, dtype, pattern):
+    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "a.tif")
+    assert_refused(tmp_path / "a.tif", f"{pattern}.*8 bits")
+
+
+def test_16_bit_rgb_tiff(tmp_path):
+    """Pillow would read its upper bytes as an 8-bit picture without a word."""
+    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 3, 122), (259, 3, 1, 1), (262, 3, 1, 2),
+               (273, 4, 1, 128), (277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, 6)]  # fmt: skip
+    data = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    for tag, kind, count, value in entries:
+        data += struct.pack("<HHII", tag, kind, count, value)
+    data += bytes(4)  # No further directory.
+    assert len(data) == 122
+    data += struct.pack("<3H", 16, 16, 16) + b"\1\2\3\4\5\6"
+    (tmp_path / "a.tif").write_bytes(data)
+    assert Image.open(tmp_path / "a.tif").mode == "RGB"
+    assert_refused(tmp_path / "a.tif", "16-bit pictures")
+
+
+def test_lab_tiff(tmp_path, rgb):
+    image = Image.merge("LAB", rgb.split())
+    image.save(tmp_path / "a.tif")
+    assert_refused(tmp_path / "a.tif", "mode LAB")
+
+
+@pytest.mark.parametrize("extension", ["png", "webp", "tif"])
+def test_several_frames(tmp_path, rgb, extension):
+    path = tmp_path / f"a.{extension}"
+    rgb.save(path, save_all=True, append_images=[rgb.rotate(180)])
+    assert_refused(path, "2 frames or pages")
+
+
+def test_multi_picture_jpeg_gives_its_main_picture(tmp_path, rgb):
+    rgb.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[rgb.rotate(180)], quality=95)
+    picture = read_image(tmp_path / "a.jpg")
+    assert "main picture of the 2" in picture.note
+    assert np.abs(picture.pixels.astype(int) - pixels_of(rgb)).mean() < 8
+
+
+@pytest.mark.parametrize(
+    "data, pattern",
+    [
+        (b"", "not a readable 8-bit picture"),
+        (b"hello", "not a readable 8-bit picture"),
+        (bytes(1000), "not a readable 8-bit picture"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable 8-bit picture"),
+        (b"\x89GLM\x01" + bytes(50), "gllmm file already.*decompress"),
+        (png(60000, 60000, 8, 2, b"\0"), "MAX_IMAGE_PIXELS"),
+        (png(8, 8, 8, 2, b"\0" * 30), "damaged or cut short"),
+    ],
+)
+def test_what_is_not_a_picture(tmp_path, data, pattern):
+    (tmp_path / "a.png").write_bytes(data)
+    assert_refused(tmp_path / "a.png", pattern)
+
+
+def test_gif_is_not_among_the_formats(tmp_path, rgb):
+    rgb.save(tmp_path / "a.gif")
+    assert_refused(tmp_path / "a.gif", "PNG, JPEG, WebP, TIFF and BMP")
+
+
+def test_reading_by_rows(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(2).integers(0, 256, (23, 5, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "_ROWS_AT_ONCE", 7)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, pixels)
+
+
+def test_metadata_of_a_region(tmp_path, rgb, alpha):
+    rgba = Image.fromarray(np.dstack([rgb, alpha]))
+    rgba.save(
+        tmp_path / "a.png",
+        icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    )
+    picture = read_image(tmp_path / "a.png")
+    width, height = alpha.size
+    metadata = images.crop_metadata(picture.metadata, (width, height), (2, 3, 6, 5))
+    write_image(tmp_path / "b.png", picture.pixels[3:8, 2:8], metadata)
+    with Image.open(tmp_path / "b.png") as image:
+        np.testing.assert_array_equal(np.array(image), np.array(rgba)[3:8, 2:8])
+        assert image.info["icc_profile"]
+    assert images.crop_metadata({}, (width, height), (0, 0, 1, 1)) == {}
+    with pytest.raises(FormatError, match="alpha"):
+        images.crop_metadata({TAG_ALPHA: b"?"}, (width, height), (0, 0, 1, 1))
+
+
+def test_limit_on_pixels(tmp_path, rgb):
+    rgb.save(tmp_path / "a.png")
+    assert_refused(tmp_path / "a.png", "600 pixels.*limit of 599", max_pixels=599)
+    assert read_image(tmp_path / "a.png", max_pixels=600).pixels.shape == (20, 30, 3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tif", "bmp"])
+def test_truncated_pictures(tmp_path, rgb, extension):
+    """An error, or all pixels (the last bytes of some formats hold none)."""
+    path = tmp_path / f"a.{extension}"
+    rgb.save(path)
+    data = path.read_bytes()
+    whole = read_image(path).pixels
+    refused = 0
+    for length in range(0, len(data), 7):
+        path.write_bytes(data[:length])
+        try:
+            np.testing.assert_array_equal(read_image(path).pixels, whole)
+        except ImageError as error:
+            refused += 1
+            assert str(error).startswith(f"{path}: ")
+            assert str(error).isprintable()
+    assert refused > 0.9 * len(data) / 7
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tif", "bmp"])
+def test_mutated_pictures_raise_nothing_else(tmp_path, rgb, extension):
+    path = tmp_path / f"a.{extension}"
+    rgb.save(path)
+    data = path.read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(150):
+        mutant = bytearray(data)
+        for at in rng.integers(0, len(data), rng.integers(1, 6)):
+            mutant[at] = rng.integers(256)
+        path.write_bytes(mutant)
+        try:
+            assert read_image(path).pixels.dtype == np.uint8
+        except ImageError as error:
+            refused += 1
+            assert str(error).isprintable()
+    assert refused
+
+
+def test_paths_that_are_not_files(tmp_path):
+    assert_refused(tmp_path / "missing.png", "No such file")
+    assert_refused(tmp_path, "is a directory")
+    (tmp_path / "file").write_bytes(b"")
+    assert_refused(tmp_path / "file" / "a.png", "Not a directory")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert_refused(tmp_path / "pipe", "not a regular file")  # And does not wait for a writer.
+
+
+# --------------------------------------------------------------------------------------- writing
