@@ -20,6 +20,7 @@ a picture of Kodak.
 from __future__ import annotations
 
 import base64
+import collections
 import dataclasses
 import html
 import io
@@ -42,9 +43,9 @@ from experiments.rate_distortion.plots import DEFAULT_PUBLISHED
 from experiments.report.equal_size import LADDERS, Version, choose_images, compare, ours_at
 from experiments.report.report_check import check_page
 from gllmm_tf import metrics
+from gllmm_tf.zoo import registry
 
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "template.html")
-HEADLINE = ("ours", "ours, refined")  # curves whose BD-rates come first; those of the default model
 
 
 # The page's data ------------------------------------------------------------------------------
@@ -112,6 +113,33 @@ def _bd_rate_data(curves: dict[str, list[bd_rate.Curve]], anchor: str) -> dict:
     }
 
 
+def headline(rows: Sequence[dict], model: str | None = None) -> dict[str, str | None]:
+    """Returns which curves the page begins with: those of one model, plain and refined.
+
+    Args:
+        rows: as from `results.read_rows`.
+        model: name or path; None is the shipped default.
+
+    Returns:
+        `model`: its name; `plain` and `refined`: names of curves whose settings all carry its
+        identity, without and with rounds of refinement. Where there is no such curve `plain` is the
+        first one whose name begins with "ours", and gives the name; None if there is none either.
+    """
+    identity = registry.read_model(model).identity.hex()
+    curves = collections.defaultdict(set)  # curve -> what stands behind the "@" of its settings
+    for row in rows:
+        curves[row["codec"]].add(row["setting"].partition("@")[2])
+    plain = next((c for c, made_by in curves.items() if made_by == {identity}), None)
+    refined = (
+        c for c, made_by in curves.items() if all(m.startswith(f"{identity}+") for m in made_by)
+    )
+    if plain is None:
+        plain = next((codec for codec in curves if codec.lower().startswith("ours")), None)
+        return {"model": plain, "plain": plain, "refined": None}
+    name = os.path.basename(model or registry.DEFAULT_MODEL)
+    return {"model": name, "plain": plain, "refined": next(refined, None)}
+
+
 def report_data(
     path: str,
     pictures: Sequence[dict] = (),
@@ -121,6 +149,7 @@ def report_data(
     title: str | None = None,
     max_bpp: float = 1.5,
     credit: str = "",
+    model: str | None = None,
 ) -> dict:
     """Returns all that the page shows.
 
@@ -132,6 +161,7 @@ def report_data(
         title: of the page; None for one from the name of the results.
         max_bpp: right end of the charts at first.
         credit: line below the pictures, for their authors and licences.
+        model: whose curves come first; None for the shipped default.
 
     Raises:
         ExperimentError: when the results cannot be read, or have no curve of the anchor.
@@ -149,6 +179,7 @@ def report_data(
         "title": title or f"Rate and distortion, {os.path.splitext(source)[0]}",
         "source": source,
         "credit": credit,
+        "headline": headline(rows, model),
         "metrics": [bd_rate.PSNR, bd_rate.MS_SSIM],
         "columns": results.FIELDS,
         "rows": [[_json_value(row[field]) for field in results.FIELDS] for row in rows],
@@ -227,7 +258,7 @@ def make_pictures(f: flags.FlagValues) -> list[dict]:
 
 
 def main(f: flags.FlagValues, path: str) -> None:
-    names = ("published", "anchor", "title", "max_bpp", "credit")
+    names = ("published", "anchor", "title", "max_bpp", "credit", "model")
     options = {name: f[name].value for name in names}
     report_data(path, **options)  # what is wrong with it, before the pictures' time is spent
     page = render(report_data(path, make_pictures(f), **options)).encode()

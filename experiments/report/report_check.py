@@ -23,6 +23,41 @@ from experiments.common.browser import PHONE, WIDE, Browser, centre, check_width
 BD_RATE_TOLERANCE = 0.01  # percentage points: Simpson's rule in the page against Python's integral
 
 
+def check_headline(page: Browser) -> None:
+    """The tiles have the figures of the curves that the page was given to begin with."""
+    wrong = page.evaluate(
+        """(() => {
+          const { plain, refined } = data.headline;
+          const figure = (anchor, codec) => percent(data.bd_rates[anchor][codec][METRICS[0]][0]);
+          return [...document.querySelectorAll(".tile")].filter((tile) => {
+            const anchor = tile.dataset.anchor, small = tile.querySelector(".refined");
+            return tile.querySelector("b").textContent !== figure(anchor, plain)
+              || (small && !small.textContent.startsWith(figure(anchor, refined)));
+          }).map((tile) => tile.textContent);
+        })()"""
+    )
+    require(not wrong, f"tiles with other figures than the headline's: {wrong}")
+
+
+def check_names(page: Browser) -> None:
+    """Every curve has its whole name beside it, inside the chart, and no two names overlap."""
+    wrong = page.evaluate(
+        """charts.filter((chart) => !chart.narrow).flatMap((chart) => {
+          const box = chart.svg.getBoundingClientRect();
+          const texts = chart.series.map((s) => chart.groups.get(s.key).names.querySelector("text"));
+          const rows = texts.flatMap((t) => [...t.children].map((c) => c.getBoundingClientRect()));
+          return texts.filter((text, i) => {
+            const words = [...text.children].map((c) => c.textContent).join(" ");
+            const place = text.getBoundingClientRect();
+            return words.replaceAll(" ", "") !== chart.series[i].short.replaceAll(" ", "")
+              || place.right > box.right + 1;
+          }).map((text) => text.textContent).concat(rows.flatMap((a, i) => rows.slice(i + 1)
+            .filter((b) => Math.abs(a.top - b.top) < 9).map(() => "two names in one place")));
+        })"""
+    )
+    require(not wrong, f"names in the charts: {wrong}")
+
+
 def check_hover(page: Browser) -> None:
     """Pointing at a chart reads out values, elsewhere others, in both charts at once."""
     x, y = centre(page, ".plot svg")
@@ -145,6 +180,8 @@ def check_pictures(page: Browser) -> None:
 
 
 CHECKS: tuple[Callable[[Browser], None], ...] = (
+    check_headline,
+    check_names,
     check_hover,
     check_legend,
     check_curves,

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.common import browser, coders, processes
+from experiments.common import browser, coders, places, processes
 from experiments.common.program import ExperimentError
 from experiments.rate_distortion import bd_rate
 from experiments.rate_distortion import results as rd
 from experiments.report import equal_size, report, report_check
 from gllmm_tf import metrics
+from gllmm_tf.zoo import registry
 
 STEPS = ("64", "32", "16", "8", "4", "2", "1")  # smallest file first
 KODAK = [f"kodim{number:02d}.png" for number in range(1, 25)]
@@ -47,7 +48,15 @@ def drawn(height, width):
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def write_results(path, names, codecs=(("ours", 0.8), ("jpeg", 1.3), ("webp", 1.0))):
+CURVES = (
+    ("ours, a network of another kind and with a long name", 0.9),
+    ("ours", 0.8),
+    ("jpeg", 1.3),
+    ("webp", 1.0),
+)
+
+
+def write_results(path, names, codecs=CURVES):
     """Results whose rates have constant factors; MS-SSIM is given."""
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, rd.FIELDS, lineterminator="\n")
@@ -117,7 +126,7 @@ def test_page_loads_nothing(page, results):
 def test_all_rows_are_embedded(page, results):
     data = embedded(page)
     rows = [dict(zip(data["columns"], row)) for row in data["rows"]]
-    assert len(rows) == 24 * 3 * 6
+    assert len(rows) == 24 * len(CURVES) * 6
     assert rows == rd.read_rows(results)
     assert data["images"] == data["common"] == KODAK
 
@@ -203,6 +212,44 @@ def test_page_without_ours_and_without_pictures(tmp_path):
     assert data["pictures"] == []
     with pytest.raises(ExperimentError, match="No curve of 'vtm'; there are avif, webp"):
         report.report_data(path, anchor="vtm")
+
+
+# Headline -------------------------------------------------------------------------------------
+
+
+def rows_with(settings):
+    """Rows of curves, {name: settings}, in this order."""
+    return [{"codec": codec, "setting": s} for codec, some in settings.items() for s in some]
+
+
+def test_the_headline_is_the_default_models_wherever_it_stands():
+    identity = registry.read_model().identity.hex()
+    other = "00" * 8
+    rows = rows_with(
+        {
+            "ours, small": [f"1@{other}", f"2@{other}"],
+            "ours, mixed": [f"1@{identity}", f"1@{identity}+6"],
+            "searched": [f"1@{identity}+6", f"2@{identity}+3"],
+            "best": [f"1@{identity}", f"2@{identity}"],
+        }
+    )
+    wanted = {"model": registry.DEFAULT_MODEL, "plain": "best", "refined": "searched"}
+    assert report.headline(rows) == wanted
+    assert report.headline(rows[:-2])["plain"] == "ours, small"  # the default was not measured
+    assert report.headline(rows_with({"jpeg": ["5"]}))["plain"] is None
+
+
+def test_the_repositorys_report_begins_with_the_default():
+    data = report.report_data(f"{places.RESULTS}/kodak.csv")
+    assert data["headline"] == {
+        "model": registry.DEFAULT_MODEL,
+        "plain": "ours",
+        "refined": "ours, refined",
+    }
+    names = list(dict.fromkeys(point["codec"] for point in data["averages"]))
+    assert any(name.startswith("ours,") for name in names[: names.index("ours")])  # not the first
+    for codec in ("ours", "ours, refined"):
+        assert data["bd_rates"]["jpeg"][codec][bd_rate.PSNR][0] < 0
 
 
 # Equal size -----------------------------------------------------------------------------------
@@ -321,6 +368,8 @@ def test_page_works_in_chromium(page, tmp_path):
     [
         ("headPart();\n", 'headPart(); console.error("oops");\n', "errors on the console.*oops"),
         ("headPart();\n", "headPart(); nothing();\n", "errors on the console|The page raised"),
+        ("const found = rate(anchor, plain)", "const found = rate(plain, anchor)", "tiles with"),
+        ("wrap(name.series.short)", "[name.series.short.slice(0, 3)]", "names in the charts"),
         ("return 100 * Math.expm1", "return 99 * Math.expm1", "curves and table differ"),
         ("viewer.split = (event", "viewer.split = .1 + (event", "the divider is"),
         ('href="data:,"', 'href="https://localhost:9/icon.png"', "errors on the console|asks for"),
