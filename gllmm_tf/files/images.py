@@ -22,8 +22,8 @@ from gllmm_tf.errors import FormatError, ImageError
 from gllmm_tf.files.atomic import open_regular, reason, write_bytes_atomic
 from gllmm_tf.files.container import MAGIC, MAX_PIXELS, TAG_ALPHA, TAG_ICC
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-_FORMAT_NAMES = "PNG, JPEG, WebP, TIFF and BMP"
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+FORMAT_NAMES = "PNG, JPEG, WebP, TIFF and BMP"
 _SAVE_OPTIONS = {
     "PNG": {},
     "TIFF": {"compression": "tiff_adobe_deflate"},
@@ -164,8 +164,8 @@ def format_of(path) -> str:
 
 def _open_picture(file, start: bytes, max_pixels: int, notes: list[str]):
     """Opens and decodes the picture in `file`, after checking what its header declares."""
-    with _pillow_errors(f"not a readable 8-bit picture in one of the formats {_FORMAT_NAMES}"):
-        image = Image.open(file, formats=_FORMATS)
+    with _pillow_errors(f"not a readable 8-bit picture in one of the formats {FORMAT_NAMES}"):
+        image = Image.open(file, formats=FORMATS)
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(

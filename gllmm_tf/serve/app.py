@@ -13,7 +13,7 @@ whatever clients do.
 
     400  input that cannot be coded or decoded; the text says why, in one line
     408  the body did not arrive in time        413  more bytes or pixels than allowed
-    503  no place free; come again later        504  coding took longer than allowed
+    503  no place or no memory free; try again  504  coding took longer than allowed
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from starlette.routing import Route
 
 import gllmm_tf
 from gllmm_tf.codec import codec as codec_module
-from gllmm_tf.errors import GllmmError
+from gllmm_tf.errors import GllmmError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files import container, images
 from gllmm_tf.serve.limits import Limits
 from gllmm_tf.serve.middleware import EarlyAnswers, Metrics, MetricsMiddleware
@@ -56,7 +56,6 @@ PAGE_HEADERS = {
 }
 NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 WARM_UP = 64  # Pixels a side.
-_FORMATS = sorted({images.format_of(f"_{suffix}") for suffix in images.PICTURE_EXTENSIONS})
 _ANY_SIZE = 1 << 60
 
 
@@ -197,13 +196,10 @@ class _Service:
         gone.cancel()
         if job.done():
             try:
-                return job.result()
-            except MemoryError:
+                with running_out_of_memory("this picture"):
+                    return job.result()
+            except OutOfMemoryError:
                 raise self._busy("not enough memory") from None
-            except Exception as error:
-                if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's MemoryError.
-                    raise self._busy("not enough memory") from None
-                raise
         job.cancel()  # What waits will not begin; what runs keeps its place until it ends.
         if has_gone:
             raise ClientDisconnect()
@@ -261,7 +257,7 @@ def _without_folder(action, path: str):
 
 def _declared_size(path: str) -> tuple[int, int] | None:
     """(width, height) in the header of a picture, or None where `read_image` will say what is wrong."""
-    with contextlib.suppress(Exception), Image.open(path, formats=_FORMATS) as image:
+    with contextlib.suppress(Exception), Image.open(path, formats=images.FORMATS) as image:
         return image.size
     return None
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from gllmm_tf.files import container
+MAX_PIXELS = 1 << 24
+"""16.8 million: a codec at work on a picture of this size takes about 1 GB more than at rest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Limits:
     """
 
     bytes: int = 1 << 25
-    pixels: int = container.MAX_PIXELS
+    pixels: int = MAX_PIXELS
     seconds: float = 120.0
     threads: int = 2
     waiting: int = 8

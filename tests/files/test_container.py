@@ -167,7 +167,7 @@ def test_limit_on_declared_size():
     data = pack(dataclasses.replace(PLAIN, width=20000, height=20000))
     assert_refused(data, "20000 x 20000 = 400000000 pixels.*268435456.*max_pixels")
     assert unpack(data, max_pixels=400_000_000).width == 20000
-    assert_refused(pack(PLAIN), "--max_pixels", max_pixels=768 * 512 - 1)
+    assert_refused(pack(PLAIN), "max_pixels", max_pixels=768 * 512 - 1)
     assert unpack(pack(PLAIN), max_pixels=768 * 512) == PLAIN
     assert container.MAX_PIXELS == 1 << 28
 

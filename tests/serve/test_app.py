@@ -1,0 +1,264 @@
+"""The service as an application: every endpoint and every refusal."""
+
+import io
+import json
+import pathlib
+import re
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+pytest.importorskip("starlette")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn")
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # From 1.0 on Starlette would rather have httpx2 than httpx.
+    from starlette.testclient import TestClient
+
+from conftest import ROOT  # noqa: E402
+from serve.clients import (  # noqa: E402
+    LIMITS,
+    PATIENCE,
+    HeldCodec,
+    file_of,
+    metric,
+    pixels_of,
+    wait_until,
+)
+
+from gllmm_tf.errors import OutOfMemoryError  # noqa: E402
+from gllmm_tf.files import container  # noqa: E402
+from gllmm_tf.serve import app as serving  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def png(sample_pixels):
+    return file_of(sample_pixels[:60, :90])
+
+
+@pytest.fixture(scope="module")
+def client(tiny_codec):
+    with TestClient(serving.create_app(tiny_codec, LIMITS)) as client:
+        yield client
+
+
+# Endpoints ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quality", [None, 1, 4.5, 8])
+def test_compress_answers_the_codecs_bytes(client, tiny_codec, sample_pixels, png, quality):
+    query = {} if quality is None else {"quality": quality}
+    answer = client.post("/compress", content=png, params=query)
+    assert answer.status_code == 200
+    assert answer.content == tiny_codec.compress(sample_pixels[:60, :90], quality)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "entropy-coding;dur=" in answer.headers["server-timing"]
+    assert "x-gllmm-note" not in answer.headers
+
+
+def test_decompress_answers_the_codecs_pixels(client, tiny_codec, sample_pixels):
+    data = tiny_codec.compress(sample_pixels, 2)
+    answer = client.post("/decompress", content=data)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(pixels_of(answer.content), tiny_codec.decompress(data))
+
+
+def test_alpha_travels_and_changes_are_noted(client, sample_pixels):
+    alpha = np.tile(np.arange(90, dtype=np.uint8), (60, 1))[..., None]
+    rgba = np.concatenate([sample_pixels[:60, :90], alpha], -1)
+    data = client.post("/compress", content=file_of(rgba)).content
+    np.testing.assert_array_equal(
+        pixels_of(client.post("/decompress", content=data).content)[..., 3:], alpha
+    )
+    cmyk = io.BytesIO()
+    Image.fromarray(sample_pixels[:40, :40]).convert("CMYK").save(cmyk, "JPEG")
+    answer = client.post("/compress", content=cmyk.getvalue())
+    assert answer.status_code == 200 and "CMYK" in answer.headers["x-gllmm-note"]
+
+
+def test_health(client, tiny_codec):
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json()["identity"] == tiny_codec.identity.hex()
+    assert answer.json()["qualities"] == 8 and answer.json()["default_quality"] == 4
+    assert answer.json()["max_pixels"] == LIMITS.pixels
+
+
+def test_page_loads_nothing(client):
+    answer = client.get("/")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.search(r"https?:|@import|import\(|//[a-z]+\.", answer.text)
+    assert all(a.startswith("data:") for a in re.findall(r'(?:href|src)="([^"]*)"', answer.text))
+
+
+def test_metrics_count_what_happened(client, png):
+    before = client.get("/metrics").text
+    compressed = client.post("/compress", content=png).content
+    client.post("/compress", content=b"nothing of the kind")
+    client.get("/compress")
+    client.get("/somewhere/else")
+    answer = client.get("/metrics")
+    after = answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+
+    def difference(name, **labels):
+        return metric(after, name, **labels) - metric(before, name, **labels)
+
+    for status in ("200", "400", "405"):
+        assert difference("gllmm_requests_total", endpoint="/compress", status=status) == 1
+    assert difference("gllmm_requests_total", endpoint="other", status="404") == 1
+    assert difference("gllmm_request_seconds_count", endpoint="/compress") == 3
+    assert difference("gllmm_in_bytes_total", endpoint="/compress") == len(png) + 19
+    assert difference("gllmm_out_bytes_total", endpoint="/compress") > len(compressed)
+    assert metric(after, "gllmm_in_flight", endpoint="/metrics") == 1  # this request itself
+    assert metric(after, "gllmm_in_flight", endpoint="/compress") == 0
+    assert metric(after, "process_resident_memory_bytes") > 1e6
+
+
+# Refusals -------------------------------------------------------------------------------------
+
+
+def bad_requests(png, packed):
+    flipped = bytearray(packed)
+    flipped[-9] ^= 4
+    foreign = bytearray(packed[:-4])
+    foreign[7] ^= 1  # model identity, under a right checksum
+    foreign += container.zlib.crc32(bytes(foreign)).to_bytes(4, "little")
+    noise = np.random.default_rng(1).bytes(500)
+    return {
+        "cut picture": ("/compress", png[: len(png) // 2], "damaged or cut short"),
+        "noise": ("/compress", noise, "not a readable 8-bit picture"),
+        "packed already": ("/compress", packed, "did you mean decompress?"),
+        "empty": ("/compress", b"", "the body is empty"),
+        "no number": ("/compress?quality=high", png, "quality is not a number"),
+        "no quality": ("/compress?quality=nan", png, "quality is not a number"),
+        "beyond": ("/compress?quality=9", png, "from 1 to 8"),
+        "16 bits": ("/compress", file_of(np.zeros([9, 9], np.uint16)), "16-bit"),
+        "flipped bit": ("/decompress", bytes(flipped), "checksum"),
+        "cut file": ("/decompress", packed[:-5], "checksum"),
+        "other model": ("/decompress", bytes(foreign), "written by model"),
+        "a picture": ("/decompress", png, "did you mean compress?"),
+        "nothing": ("/decompress", b"", "the body is empty"),
+    }
+
+
+@pytest.mark.parametrize("name", bad_requests(b"", bytes(30)))
+def test_bad_input_is_refused_with_one_line(client, tiny_codec, sample_pixels, png, name):
+    path, body, text = bad_requests(png, tiny_codec.compress(sample_pixels[:40, :40]))[name]
+    answer = client.post(path, content=body)
+    assert answer.status_code == 400
+    assert text in answer.text
+    assert answer.text.count("\n") == 1 and answer.text.endswith("\n")
+    assert "gllmm-" not in answer.text and "/" not in answer.text.replace("/compress", "")
+
+
+def test_too_large_is_413(client, tiny_codec):
+    body = client.post("/compress", content=bytes(LIMITS.bytes + 1))
+    assert body.status_code == 413 and f"{LIMITS.bytes} bytes" in body.text
+    large = np.zeros([201, 200, 3], np.uint8)
+    for path, data in (
+        ("/compress", file_of(large)),
+        ("/decompress", tiny_codec.compress(large)),
+    ):
+        answer = client.post(path, content=data)
+        assert answer.status_code == 413 and "201" in answer.text and "40000" in answer.text
+    fits = client.post("/compress", content=file_of(np.zeros([200, 200, 3], np.uint8)))
+    assert fits.status_code == 200
+
+
+def test_wrong_methods_and_paths(client):
+    assert client.get("/compress").status_code == 405
+    assert client.get("/compress").headers["allow"] == "POST"
+    assert client.post("/health", content=b"x").status_code == 405
+    assert client.post("/page.html", content=b"x").status_code == 404
+
+
+def test_full_queue_is_503_and_comes_free_again(tiny_codec, png):
+    held = HeldCodec(tiny_codec)
+    limits = serving.Limits(threads=1, waiting=1)
+    with TestClient(serving.create_app(held, limits)) as client:
+        statuses = []
+
+        def post():
+            statuses.append(client.post("/compress", content=png).status_code)
+
+        threads = [threading.Thread(target=post) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        in_flight = 'gllmm_in_flight{endpoint="/compress"} 2.0'
+        wait_until(lambda: in_flight in client.get("/metrics").text)
+        assert held.started.acquire(timeout=PATIENCE)
+        answer = client.post("/compress", content=png)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == str(limits.retry_after)
+        assert client.get("/health").status_code == 200
+        held.release.set()
+        for thread in threads:
+            thread.join()
+        assert statuses == [200, 200]
+        assert client.post("/compress", content=png).status_code == 200
+
+
+def test_timeout_is_504_and_keeps_its_place_until_the_work_ends(tiny_codec, png):
+    held = HeldCodec(tiny_codec)
+    limits = serving.Limits(seconds=0.4, threads=1, waiting=1)
+    with TestClient(serving.create_app(held, limits)) as client:
+
+        def post(quality):
+            return client.post(f"/compress?quality={quality}", content=png)
+
+        answer = post(1)
+        assert answer.status_code == 504 and "0.4 s" in answer.text
+        assert post(2).status_code == 504  # waits behind the one that still runs
+        assert post(2).status_code == 504  # finds the place that the one before has given back
+        held.release.set()
+        wait_until(lambda: post(3).status_code == 200)
+        assert held.qualities[0] == 1 and 2 not in held.qualities  # given up and never begun
+
+
+EXHAUSTED = {
+    "Python": MemoryError(),
+    "TensorFlow": tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+    "the codec": OutOfMemoryError("not enough memory for decoding the latents"),
+}
+
+
+@pytest.mark.parametrize("path", ["/compress", "/decompress"])
+@pytest.mark.parametrize("name", EXHAUSTED)
+def test_no_memory_is_503(tiny_codec, sample_pixels, png, path, name):
+    """Not the client's fault, in whatever words it is said."""
+
+    class Exhausted(HeldCodec):
+        def encode(self, *arguments, **options):
+            raise EXHAUSTED[name]
+
+        decode = encode
+
+    body = png if path == "/compress" else tiny_codec.compress(sample_pixels[:20, :20])
+    with TestClient(serving.create_app(Exhausted(tiny_codec))) as client:
+        answer = client.post(path, content=body)
+        assert answer.status_code == 503 and "not enough memory" in answer.text
+        assert int(answer.headers["retry-after"]) > 0
+
+
+def test_the_page_of_documentation_states_the_limits():
+    page = pathlib.Path(ROOT, "docs", "serving.md").read_text()
+    assert f"| `--max_pixels` | {serving.Limits().pixels / 1e6:.1f} million |" in page
+
+
+def test_health_is_json_for_a_fixed_rate_model(tiny_codec):
+    class Fixed(HeldCodec):
+        num_qualities = None
+
+    app = serving.create_app(Fixed(tiny_codec))
+    with TestClient(app) as client:
+        found = json.loads(client.get("/health").text)
+    assert found["qualities"] is None and found["default_quality"] is None
