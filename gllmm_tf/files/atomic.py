@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 
 from gllmm_tf.errors import ImageError
 
@@ -36,15 +37,25 @@ def write_bytes_atomic(path, data) -> None:
 
 
 def _replace(target: str, data) -> None:
-    folder, name = os.path.split(target)
+    with replacing(target) as temporary, open(temporary, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(target: str | os.PathLike) -> Iterator[str]:
+    """Yields a new name beside `target`; what was written there takes its place at the end.
+
+    The name is random: several processes, on several machines, may write into one folder. After an
+    error or an interrupt nothing is left of it.
+    """
+    folder, name = os.path.split(os.fspath(target))
     temporary = os.path.join(folder, f".{name[:64]}.{secrets.token_hex(6)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, target)
-    except BaseException:  # An interrupt must leave no temporary file behind either.
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise

@@ -8,8 +8,6 @@ import pytest
 from gllmm_tf.errors import ImageError
 from gllmm_tf.files import atomic
 
-ORIENTATION = 0x0112  # EXIF tag
-
 
 def test_write_bytes(tmp_path):
     path = tmp_path / "out.gllmm"
@@ -45,6 +43,30 @@ def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch, failure, step
     if isinstance(failure, OSError):
         assert caught.value.filename == str(path)
     monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replacing_by_several_at_once_needs_no_agreement(tmp_path):
+    """Each has a name of its own, and the last to end is what stays, whole."""
+    path = tmp_path / "cache.npy"
+    with atomic.replacing(path) as first, atomic.replacing(path) as second:
+        assert first != second
+        for name, data in ((first, b"first"), (second, b"second")):
+            with open(name, "xb") as file:
+                file.write(data)
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_replacing_leaves_nothing_of_what_failed(tmp_path, failure):
+    path = tmp_path / "cache.npy"
+    path.write_bytes(b"old")
+    with pytest.raises(failure), atomic.replacing(path) as temporary:
+        with open(temporary, "xb") as file:
+            file.write(b"half")
+        raise failure
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
