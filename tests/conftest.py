@@ -1,15 +1,13 @@
 """Shared fixtures: a tiny model with random weights and a drawn picture."""
 
 import os
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.pop("GLLMM_MODELS", None)  # what a user has there is no matter of the tests
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "experiments"))
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
 DATA = os.path.join(os.path.dirname(__file__), "data")
 
