@@ -3,25 +3,24 @@
     mse:      lambda 255^2 MSE + bpp         MSE of values in 0..1, over pixels and channels
     ms-ssim:  lambda (1 - MS-SSIM) + bpp
 
-They are computed per image, each with its own lambda, as a variable-rate model needs.
+`rate_distortion_loss` is the one that training, validation and `fit` share. Losses are computed per
+image, each with its own lambda, as a variable-rate model needs.
 
 MS-SSIM: Z. Wang, E. Simoncelli, A. Bovik, "Multiscale structural similarity for image quality
 assessment", 2003. `tf.image.ssim_multiscale` has the same values but a gradient of infinity times
 zero, NaN, wherever a structure term is negative, so the loss has its own.
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from gllmm_tf import errors
-
-METRICS = ("mse", "ms-ssim")
-
-MS_SSIM_SMALLEST_SIDE = 161
-"""Pixels: the coarsest of five scales, a sixteenth of the side, must hold the 11 x 11 window."""
+from gllmm_tf import metrics
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales, finest first."""
@@ -35,29 +34,38 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 
 
 class Losses(NamedTuple):
-    """float32 [batch] each."""
+    """Loss and its parts for each image, float32 [batch].
+
+    Attributes:
+        loss: lambda D + R.
+        bpp: R, bits per pixel.
+        y_bpp, z_bpp: Its two parts.
+        mse: Mean squared error of values in 0..255.
+        ms_ssim: Zeros unless it is the metric.
+    """
 
     loss: tf.Tensor
     bpp: tf.Tensor
     y_bpp: tf.Tensor
     z_bpp: tf.Tensor
-    mse: tf.Tensor  # of values in 0..255
-    ms_ssim: tf.Tensor  # zeros unless it is the metric
+    mse: tf.Tensor
+    ms_ssim: tf.Tensor
 
 
-def check_patch(metric, patch):
-    """Raises GllmmError if a patch of `patch` x `patch` pixels cannot be judged by the metric."""
-    if metric not in METRICS:
-        raise errors.GllmmError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}")
-    if metric == "ms-ssim" and patch < MS_SSIM_SMALLEST_SIDE:
-        raise errors.GllmmError(
-            f"MS-SSIM needs patches of at least {MS_SSIM_SMALLEST_SIDE} pixels a side, "
-            f"not {patch}; take a larger patch (192 fits) or the metric mse",
-            "patch",
-        )
+class Reconstruction(Protocol):
+    """What a loss needs of a model's outputs, such as `gllmm_tf.model.compression.Outputs`."""
+
+    @property
+    def x_hat(self) -> tf.Tensor: ...
+
+    @property
+    def y_bits(self) -> tf.Tensor: ...
+
+    @property
+    def z_bits(self) -> tf.Tensor: ...
 
 
-def lambda_of_quality(lambdas, quality):
+def lambda_of_quality(lambdas: Sequence[float], quality: tf.Tensor) -> tf.Tensor:
     """Interpolates lambda geometrically between the integer qualities.
 
     `lambda(q) = lambda_i^(1-t) lambda_(i+1)^t` with `i + t = q`, `0 <= t <= 1`.
@@ -79,7 +87,7 @@ def lambda_of_quality(lambdas, quality):
     return tf.exp((1.0 - t) * tf.gather(logs, index) + t * tf.gather(logs, index + 1))
 
 
-def ms_ssim(x, x_hat):
+def ms_ssim(x: tf.Tensor, x_hat: tf.Tensor) -> tf.Tensor:
     """Returns the MS-SSIM of each image, float32 [batch], with a finite gradient everywhere.
 
     `mean_c prod_s max(m_sc, 0.001)^w_s` over colours c and scales s = 1..5, each half the size of
@@ -89,9 +97,17 @@ def ms_ssim(x, x_hat):
     0.001, so that a reconstruction of opposite structure is still drawn to the right one.
 
     Args:
-        x, x_hat: float32 [batch, height, width, 3], values in 0..1; height and width are multiples
-            of 16 and at least 176.
+        x, x_hat: float32 [batch, height, width, 3], values in 0..1; height and width are at least
+            `metrics.MS_SSIM_MIN_SIZE`. A last row or column that a halving leaves over is dropped,
+            so `metrics.ms_ssim`, which repeats it, agrees for multiples of 16.
+
+    Raises:
+        GllmmError: the images are smaller.
     """
+    x, x_hat = tf.convert_to_tensor(x), tf.convert_to_tensor(x_hat)
+    for name, side in zip(("height", "width"), x.shape[1:3]):
+        if side is not None:
+            metrics.check_patch("ms-ssim", side, name)
     product = 1.0
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
         if scale:
@@ -118,23 +134,30 @@ def _ssim_terms(x, x_hat):
     return luminance, structure / (squares - mean_squares + SSIM_C2)
 
 
-def rate_distortion(x, x_hat, y_bits, z_bits, lambdas, metric="mse"):
+def rate_distortion_loss(
+    x: tf.Tensor, outputs: Reconstruction, lambdas: tf.Tensor | float, metric: str = "mse"
+) -> Losses:
     """Returns the Losses of a batch.
 
     Args:
         x: float32 [batch, height, width, 3] in 0..1.
-        x_hat: the same, not clipped.
-        y_bits, z_bits: float32 [batch], bits per image.
+        outputs: What the model returned for x: `x_hat` float32 like x, clipped or not; `y_bits` and
+            `z_bits` float32 [batch], bits per image.
         lambdas: float32 [batch], or one number.
         metric: "mse" or "ms-ssim" (see `ms_ssim` for the sizes that it takes).
+
+    Raises:
+        GllmmError: another metric, or images that are too small for it.
     """
+    metrics.check_distortion(metric)
     shape = tf.shape(x)
     pixels = tf.cast(shape[1] * shape[2], tf.float32)
-    y_bpp, z_bpp = y_bits / pixels, z_bits / pixels
+    y_bpp, z_bpp = outputs.y_bits / pixels, outputs.z_bits / pixels
     bpp = y_bpp + z_bpp
-    mse = 255.0**2 * tf.reduce_mean(tf.math.squared_difference(x, x_hat), axis=(1, 2, 3))
+    difference = tf.math.squared_difference(x, outputs.x_hat)
+    mse = 255.0**2 * tf.reduce_mean(difference, axis=(1, 2, 3))  # over pixels and channels
     if metric == "ms-ssim":
-        similarity = ms_ssim(x, x_hat)
+        similarity = ms_ssim(x, outputs.x_hat)
         loss = lambdas * (1.0 - similarity) + bpp
     else:
         similarity = tf.zeros_like(mse)
@@ -142,7 +165,12 @@ def rate_distortion(x, x_hat, y_bits, z_bits, lambdas, metric="mse"):
     return Losses(loss, bpp, y_bpp, z_bpp, mse, similarity)
 
 
-def balance(lambdas, quality_lambdas):
+def psnr(mse: tf.Tensor) -> tf.Tensor:
+    """10 log10(255^2 / mse) in dB of mean squared errors of values in 0..255, of at most 138 dB."""
+    return (10.0 / math.log(10.0)) * tf.math.log(255.0**2 / tf.maximum(mse, 1e-9))
+
+
+def balance(lambdas: tf.Tensor, quality_lambdas: Sequence[float]) -> tf.Tensor:
     """Weights that let every quality of a variable-rate model pull about equally, float32 [batch].
 
     At the optimum of `lambda D + R` both terms grow about like the square root of lambda, so the

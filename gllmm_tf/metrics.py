@@ -13,8 +13,38 @@ import math
 
 import numpy as np
 
-# The window of 11 x 11 must fit into the picture after four halvings: 11 * 2^4.
+from gllmm_tf.errors import GllmmError
+
+DISTORTIONS = ("mse", "ms-ssim")
+"""What a model can be trained for."""
+
 MS_SSIM_MIN_SIZE = 176
+"""Pixels a side: the window of 11 x 11 must fit after four halvings, 11 * 2^4."""
+
+
+def check_distortion(metric: str) -> None:
+    """Raises GllmmError unless the metric is one of `DISTORTIONS`."""
+    if metric not in DISTORTIONS:
+        raise GllmmError(
+            f"metric {metric!r} is unknown; choose one of {', '.join(DISTORTIONS)}", "metric"
+        )
+
+
+def check_patch(metric: str, side: int, name: str = "patch") -> None:
+    """Raises GllmmError if a patch of side x side pixels cannot be judged by the metric.
+
+    Args:
+        metric: One of `DISTORTIONS`.
+        side: Pixels.
+        name: What the message calls the side.
+    """
+    check_distortion(metric)
+    if metric == "ms-ssim" and side < MS_SSIM_MIN_SIZE:
+        raise GllmmError(
+            f"MS-SSIM needs at least {MS_SSIM_MIN_SIZE} pixels a side, {name} is {side}; take a "
+            "larger one (192 fits) or the metric mse",
+            name,
+        )
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,7 +9,8 @@
         --train_glob='photos/**/*.jpg'
 
 Networks, lambda, batch and patch are the published ones; the optimiser, its schedule, the rounding and
-the number of steps are not: 7,640 and 2,200 steps where 1.5 million were published. train_published.py
+the number of steps are not: 7,640 and 2,200 steps where 1.5 million were published, as
+experiments/configs/published.py
 has the published training.
 
 Time: 0.0147 s per step of 8 crops of 256 x 256 pixels on an NVIDIA H200 (36 million pixels per second):
@@ -45,10 +46,10 @@ COMMON = dict(
 )
 
 SETTINGS = {
-    "mse-0.0075": dict(COMMON, lambdas="0.0075", steps=7640),
+    "mse-0.0075": dict(COMMON, lambdas=(0.0075,), steps=7640),
     "mse-0.0016": dict(
         COMMON,
-        lambdas="0.0016",
+        lambdas=(0.0016,),
         init_from="runs/gllmm_n128_mse_0.0075",
         steps=2200,
         learning_rate=8e-4,

@@ -49,17 +49,17 @@ ADAM = dict(
 )
 
 LAMBDAS = {
-    "mse": ("0.0016", "0.0032", "0.0075", "0.015", "0.03", "0.045"),
-    "ms-ssim": ("3", "12", "40", "120"),
+    "mse": (0.0016, 0.0032, 0.0075, 0.015, 0.03, 0.045),
+    "ms-ssim": (3.0, 12.0, 40.0, 120.0),
 }
 WIDE = {"gllmm": 256, "cheng2020": 192}  # N of the upper half of the rates; 128 for the others
 
 SETTINGS = {
-    f"{system}-{metric}-{value}": dict(
+    f"{system}-{metric}-{value:g}": dict(
         ADAM,
         system=system,
         num_filters=wide if i >= len(lambdas) // 2 else 128,
-        lambdas=value,
+        lambdas=(value,),
         metric=metric,
     )
     for system, wide in WIDE.items()

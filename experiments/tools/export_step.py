@@ -15,43 +15,56 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
-import train  # noqa: E402
 from gllmm_tf import errors  # noqa: E402
+from gllmm_tf.training import flags as training_flags  # noqa: E402
 from gllmm_tf.training.xla import export  # noqa: E402
 
-EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder to write; new or empty.")
-PROGRAMS = flags.DEFINE_list(
-    "programs", "float32,bfloat16", "Precisions of which the step is exported."
-)
-PICTURES = flags.DEFINE_string("pictures", "", "File to write the training pictures to; .npz.")
-ENCODED = flags.DEFINE_bool(
-    "encoded", False, "Put the picture files as they are into --pictures (runner.py: Pillow)."
-)
-flags.mark_flag_as_required("export_dir")
-flags.register_validator(
-    "programs",
-    lambda names: names and set(names) <= {"float32", "bfloat16"},
-    "choose float32, bfloat16 or both",
-)
+PROGRAM = "export_step"
+PRECISIONS = ("float32", "bfloat16")
 
 
 def main(argv):
-    if len(argv) > 1:
-        sys.exit(f"export_step.py: unexpected argument {argv[1]!r}; see --help")
+    values = flags.FlagValues()
+    training_flags.define(values)
+    flags.DEFINE_string("export_dir", None, "Folder to write; new or empty.", flag_values=values)
+    flags.DEFINE_list(
+        "programs",
+        list(PRECISIONS),
+        "Precisions of which the step is exported.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "pictures", "", "File to write the training pictures to; .npz.", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "encoded",
+        False,
+        "Put the picture files as they are into --pictures (runner.py then needs Pillow).",
+        flag_values=values,
+    )
+    flags.mark_flag_as_required("export_dir", flag_values=values)
+    flags.register_validator(
+        "programs",
+        lambda names: names and set(names) <= set(PRECISIONS),
+        "choose float32, bfloat16 or both",
+        flag_values=values,
+    )
+    rest = training_flags.parse(PROGRAM, values, argv)
+    if rest is None:
+        return
     try:
-        settings = train.settings()
-        export.export_step(settings, EXPORT_DIR.value, PROGRAMS.value)
-        print(f"{EXPORT_DIR.value}: the step, {', '.join(PROGRAMS.value)}")
-        if PICTURES.value:
-            count = export.write_pictures(settings, PICTURES.value, ENCODED.value)
-            print(f"{PICTURES.value}: {count} training pictures")
+        settings = training_flags.settings_of(values)
+        export.export_step(settings, values.export_dir, values.programs)
+        print(f"{values.export_dir}: the step, {', '.join(values.programs)}")
+        if values.pictures:
+            count = export.write_pictures(settings, values.pictures, values.encoded)
+            print(f"{values.pictures}: {count} training pictures")
     except errors.GllmmError as error:
-        sys.exit(f"export_step.py: {error}")
+        sys.exit(training_flags.line_of(PROGRAM, error))
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=train.parse)
+    main(sys.argv)

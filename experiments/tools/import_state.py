@@ -16,17 +16,17 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from absl import app, flags  # noqa: E402
 
 from gllmm_tf import errors  # noqa: E402
-from gllmm_tf.training.xla import export  # noqa: E402
+from gllmm_tf.training import flags as training_flags  # noqa: E402
+from gllmm_tf.training.xla import take_back  # noqa: E402
 
 STATE = flags.DEFINE_string("state", None, "Folder that runner.py wrote, or a checkpoint in it.")
 RUN_DIR = flags.DEFINE_string("run_dir", "", "Run to write: new, or the one that was exported.")
 MODEL = flags.DEFINE_string("model", "", "Model file to write: .npz.")
-TRAIN_GLOB = flags.DEFINE_string(
+TRAIN_GLOB = flags.DEFINE_list(
     "train_glob", "", "With --model: the pictures of the run; globs with commas in between."
 )
 flags.mark_flag_as_required("state")
@@ -39,13 +39,13 @@ def main(argv):
         sys.exit("import_state.py: nothing to write; give --run_dir or --model")
     try:
         if RUN_DIR.value:
-            _, step = export.import_state(STATE.value, RUN_DIR.value)
+            _, step = take_back.import_state(STATE.value, RUN_DIR.value)
             print(f"{RUN_DIR.value}: at step {step}, with a model")
         if MODEL.value:
-            step = export.import_model(STATE.value, MODEL.value, TRAIN_GLOB.value)
+            step = take_back.import_model(STATE.value, MODEL.value, TRAIN_GLOB.value)
             print(f"{MODEL.value}: the model of step {step}")
     except errors.GllmmError as error:
-        sys.exit(f"import_state.py: {error}")
+        sys.exit(training_flags.line_of("import_state", error))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from gllmm_tf import losses
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS, QUALITY_STEPS
 from gllmm_tf.config import LATENT_STRIDE
 from gllmm_tf.errors import ModelError
-from gllmm_tf.zoo.model_file import restore_model
+from gllmm_tf.metrics import MS_SSIM_MIN_SIZE
+from gllmm_tf.model.compression import CompressionModel
 
 STEP = 0.06  # in quantisation steps where gradient and curvature are of their usual ratio
 WHOLE = 48 * 48  # latents: a picture of at most so many is one block
@@ -58,7 +59,7 @@ class Refiner:
                 "refine",
             )
         self._metric = model_file.config.metric
-        self._model = restore_model(model_file)
+        self._model = CompressionModel.load(model_file)
         filters = model_file.config.num_filters
 
         def array(channels):
@@ -94,7 +95,7 @@ class Refiner:
                 window_of(span, n) for span, n in zip((rows, columns), y.shape[:2])
             )
             x = read_x(*(slice(LATENT_STRIDE * s.start, LATENT_STRIDE * s.stop) for s in (r, c)))
-            if self._metric == "ms-ssim" and min(x.shape[1:3]) < losses.MS_SSIM_SMALLEST_SIDE:
+            if self._metric == "ms-ssim" and min(x.shape[1:3]) < MS_SSIM_MIN_SIZE:
                 continue
             weight = judged_pixels((rows, columns), (r, c), size)
             fixed = (

@@ -10,6 +10,7 @@ seen.
 """
 
 import concurrent.futures
+import contextlib
 import glob
 import hashlib
 import json
@@ -23,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from gllmm_tf import errors
+from gllmm_tf.files.atomic import replacing, write_bytes_atomic
 from gllmm_tf.training import crops
 
 CACHE_VERSION = 1
@@ -32,24 +34,33 @@ def find_pictures(globs):
     """Returns the sorted paths of the files that match the globs; `**` is recursive.
 
     Args:
-        globs: a list of them, or one string with commas in between.
+        globs: a list of them, or one.
 
     Raises:
         errors.ImageError: nothing matches.
     """
-    patterns = globs.split(",") if isinstance(globs, str) else list(globs)
+    patterns = [globs] if isinstance(globs, str) else list(globs)
     paths = {p for pattern in patterns for p in glob.glob(pattern.strip(), recursive=True)}
     paths = sorted(p for p in paths if os.path.isfile(p))
     if not paths:
-        raise errors.ImageError(f"{','.join(patterns)}: no picture matches; check --train_glob")
+        raise errors.ImageError(
+            f"{','.join(patterns)}: no picture matches; check train_glob", "train_glob"
+        )
     return paths
 
 
-def split(paths, num_validation):
+def split(paths, num_validation, rule="content"):
     """Splits paths into (training, validation), both sorted as they were.
 
-    Held out are the first num_validation of a fixed permutation: the same pictures in each part of a
-    training, and for runs that are compared, whatever their seeds.
+    Held out are the pictures whose files have the smallest SHA-256: the same ones in each part of a
+    training, wherever they lie and whatever their names, and for runs that are compared. A picture
+    more, or less, changes at most one of them.
+
+    Args:
+        paths: Of the pictures.
+        num_validation: How many are held out.
+        rule: "content"; or "number", by which runs of earlier versions chose: a permutation that
+            depends on the number of pictures.
 
     Raises:
         errors.ImageError: nothing would be left to train on.
@@ -57,10 +68,14 @@ def split(paths, num_validation):
     if num_validation >= len(paths):
         raise errors.ImageError(
             f"{len(paths)} pictures, {num_validation} of them held out: none is left to train on; "
-            "lower --validation_images or give more pictures"
+            "hold out fewer or give more pictures",
+            "validation_images",
         )
-    order = np.random.default_rng((0, len(paths))).permutation(len(paths))
-    held_out = set(order[:num_validation].tolist())
+    if rule == "number":
+        order = np.random.default_rng((0, len(paths))).permutation(len(paths)).tolist()
+    else:
+        order = sorted(range(len(paths)), key=lambda i: content_hash(paths[i]))
+    held_out = set(order[:num_validation])
     training = [p for i, p in enumerate(paths) if i not in held_out]
     return training, [p for i, p in enumerate(paths) if i in held_out]
 
@@ -112,7 +127,8 @@ class Pictures:
             except OSError as error:
                 raise errors.GllmmError(
                     f"{cache_dir}: the decoded pictures cannot be written ({error.strerror}); "
-                    "name another folder by --cache_dir"
+                    "name another folder",
+                    "cache_dir",
                 ) from error
         with open(shapes_path) as f:
             shapes = json.load(f)
@@ -130,7 +146,8 @@ def decode(path):
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise errors.ImageError(
-            f"{path}: not a readable picture ({error}); remove it or narrow --train_glob"
+            f"{path}: not a readable picture ({error}); remove it or narrow train_glob",
+            "train_glob",
         ) from error
 
 
@@ -139,33 +156,28 @@ def _decode_all(paths, pixels_path, shapes_path):
     os.makedirs(folder, exist_ok=True)
     free = shutil.disk_usage(folder).free
     shapes, written = [], 0
-    temporary = f"{pixels_path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as f, concurrent.futures.ThreadPoolExecutor() as pool:
-            bar = tqdm(
-                total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty()
-            )
-            # In slices, so that few decoded pictures are in memory however fast the threads are.
-            for start in range(0, len(paths), 64):
-                for picture in pool.map(decode, paths[start : start + 64]):
-                    written += picture.nbytes
-                    if written > 0.95 * free:
-                        raise errors.GllmmError(
-                            f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded "
-                            "pictures; name a folder with more room by --cache_dir"
-                        )
-                    shapes.append(picture.shape[:2])
-                    f.write(picture.tobytes())
-                    bar.update()
-            bar.close()
-        os.replace(temporary, pixels_path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-    temporary = f"{shapes_path}.{os.getpid()}.tmp"
-    with open(temporary, "w") as f:
-        json.dump(shapes, f)
-    os.replace(temporary, shapes_path)
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(replacing(pixels_path))
+        f = stack.enter_context(open(temporary, "xb"))
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor())
+        bar = tqdm(
+            total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty()
+        )
+        # In slices, so that few decoded pictures are in memory however fast the threads are.
+        for start in range(0, len(paths), 64):
+            for picture in pool.map(decode, paths[start : start + 64]):
+                written += picture.nbytes
+                if written > 0.95 * free:
+                    raise errors.GllmmError(
+                        f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded "
+                        "pictures; name a folder with more room",
+                        "cache_dir",
+                    )
+                shapes.append(picture.shape[:2])
+                f.write(picture.tobytes())
+                bar.update()
+        bar.close()
+    write_bytes_atomic(shapes_path, json.dumps(shapes).encode())
 
 
 class Crops(crops.Crops):
@@ -180,7 +192,8 @@ class Crops(crops.Crops):
         if not len(self):
             raise errors.ImageError(
                 f"all {self.num_small} training pictures are smaller than the patch of "
-                f"{patch} x {patch} pixels; give larger ones or lower --patch"
+                f"{patch} x {patch} pixels; give larger ones or a smaller patch",
+                "patch",
             )
 
     def dataset(self, first_step, num_steps, size, first=0):
@@ -198,6 +211,15 @@ class Crops(crops.Crops):
             return batch, qualities
 
         return tf.data.Dataset.range(first_step, num_steps).map(load).prefetch(4)
+
+
+def content_hash(path):
+    """SHA-256 of a file, in hexadecimal."""
+    state = hashlib.sha256()
+    with open(path, "rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""):
+            state.update(block)
+    return state.hexdigest()
 
 
 def fingerprint(paths):

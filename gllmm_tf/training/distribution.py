@@ -45,7 +45,7 @@ class Devices:
         """
         if name not in STRATEGIES:
             raise errors.GllmmError(
-                f"--strategy={name!r} is unknown; choose one of {', '.join(STRATEGIES)}"
+                f"strategy={name!r} is unknown; choose one of {', '.join(STRATEGIES)}"
             )
         self._plain = name == "one"
         self._several_workers = name == "multi_worker"
@@ -66,7 +66,7 @@ class Devices:
         """Returns the examples per replica of a global batch; GllmmError if they do not divide."""
         if batch % self.count:
             raise errors.GllmmError(
-                f"--batch={batch} cannot be shared by {self.count} devices; give a multiple of "
+                f"batch={batch} cannot be shared by {self.count} devices; give a multiple of "
                 f"{self.count}"
             )
         return batch // self.count
@@ -160,7 +160,7 @@ def _multi_worker():
         good = False
     if not good:
         raise errors.GllmmError(
-            "--strategy=multi_worker: TF_CONFIG does not name this worker; set it to "
+            "strategy=multi_worker: TF_CONFIG does not name this worker; set it to "
             '{"cluster": {"worker": ["host0:port", "host1:port"]}, '
             '"task": {"type": "worker", "index": 0}} with the index of this one'
         )

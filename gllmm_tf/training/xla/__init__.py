@@ -1,7 +1,9 @@
 """The training step outside TensorFlow: exported as an XLA program, run by JAX, taken back.
 
-    export.py   TensorFlow's side: the step as a program, its state, and the state back again
-    runner.py   JAX's side: needs jax, NumPy and the folder that export.py wrote; no TensorFlow
+    program      TensorFlow's side: the step as a program
+    export       settings -> a folder that travels
+    runner, device, state      JAX's side: need jax, NumPy and that folder, no TensorFlow
+    take_back    what the runner wrote -> a run, or a model file
 
-docs/accelerators.md shows how the two work together.
+docs/accelerators.md shows how they work together.
 """

@@ -20,15 +20,11 @@ experiments/tools/import_state.py takes OUT back into TensorFlow.
 import argparse
 import concurrent.futures
 import contextlib
-import dataclasses
-import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import sys
@@ -37,174 +33,21 @@ import zipfile
 
 import numpy as np
 
-FORMAT = 1
+if __package__:
+    from gllmm_tf.training import crops as crops_lib
+    from gllmm_tf.training.xla import state as state_lib
+    from gllmm_tf.training.xla.device import PRECISIONS, Steps
+else:  # a program in the folder of an exported step
+    import crops as crops_lib
+    import state as state_lib
+    from device import PRECISIONS, Steps
+
 MANIFEST = "manifest.json"
-CHECKPOINT = "checkpoint.json"
-PIECE_BYTES = 16_000_000
-"""No file of a checkpoint is larger, so that each passes through what limits the size of a file."""
-
-HEADER_BYTES = 1024
-"""More than what an .npz adds to an array with a name of at most 400 bytes."""
-
 KEPT = 2
 FIT_CALLS = 5
 """Calls after which the time per step is taken as known; the first ones are slower."""
 
-PRECISIONS = {
-    "highest": ("float32", "HIGHEST"),
-    "default": ("float32", "DEFAULT"),
-    "bfloat16": ("bfloat16", "DEFAULT"),
-}
-"""Name -> (which program, precision of its float32 convolutions)."""
-
-TESTED = "jax 0.7 to 0.12"
-
-
-class RunError(Exception):
-    """One line for the user: what, what is wrong with it, what to do."""
-
-
-def beside(name):
-    """Imports NAME.py from this file's folder (an exported step) or the one above (the package)."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    for folder in (here, os.path.dirname(here)):
-        path = os.path.join(folder, f"{name}.py")
-        if os.path.exists(path):
-            spec = importlib.util.spec_from_file_location(name, path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module
-    raise RunError(f"{here}: {name}.py is missing; copy the whole exported folder")
-
-
-crops_lib = beside("crops")
-
-
-# Files.
-
-
-def read_json(path, remedy):
-    """Reads a JSON file of this format."""
-    try:
-        with open(path, encoding="utf-8") as f:
-            value = json.load(f)
-        if value["format"] == FORMAT:
-            return value
-    except FileNotFoundError:
-        raise RunError(f"{path}: is missing; {remedy}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {remedy}") from None
-    raise RunError(f"{path}: has format {value['format']}, not {FORMAT}; {remedy}")
-
-
-def read_bytes(folder, name, digest, remedy):
-    """Reads a file whose SHA-256 must be `digest`."""
-    path = os.path.join(folder, name)
-    try:
-        with open(path, "rb") as f:
-            content = f.read()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise RunError(f"{path}: is damaged, its checksum is wrong; {remedy}")
-    return content
-
-
-def write_bytes(path, content):
-    """Writes a file and waits until the disk has it; returns its SHA-256."""
-    with open(path, "wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-    return hashlib.sha256(content).hexdigest()
-
-
-def _pieces(arrays, piece_bytes):
-    """Yields lists of (name, array name or None if it is a part, values) that fit into a file."""
-    piece, room = [], piece_bytes
-    for name, array in arrays.items():
-        flat = array.reshape(-1)
-        start = 0
-        while start < max(1, flat.size):
-            count = min(flat.size - start, (room - HEADER_BYTES) // flat.itemsize)
-            if count <= 0 < flat.size:
-                yield piece
-                piece, room = [], piece_bytes
-                continue
-            whole = count == flat.size
-            key = name if whole else f"{name}[{start}:{start + count}]"
-            values = array if whole else flat[start : start + count]
-            piece.append((name, key, values))
-            room -= values.nbytes + HEADER_BYTES
-            start += max(1, count)
-    yield piece
-
-
-def write_checkpoint(folder, arrays, facts, piece_bytes=PIECE_BYTES):
-    """Writes a checkpoint, which afterwards is complete or not there.
-
-    Args:
-        folder: new; replaced if it exists.
-        arrays: {name: array}. Arrays keep their order over the files; a large one is cut.
-        facts: what JSON can hold, beside the arrays.
-        piece_bytes: bound of a file's size.
-    """
-    temporary = f"{folder}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    os.makedirs(temporary)
-    arrays = {name: np.asarray(value) for name, value in arrays.items()}
-    index = {
-        name: {"shape": list(value.shape), "dtype": value.dtype.name, "parts": []}
-        for name, value in arrays.items()
-    }
-    digests = {}
-    for number, piece in enumerate(_pieces(arrays, piece_bytes)):
-        file = f"state-{number:02d}.npz"
-        for name, key, _ in piece:
-            index[name]["parts"].append([file, key])
-        buffer = io.BytesIO()
-        np.savez(buffer, **{key: values for _, key, values in piece})
-        digests[file] = write_bytes(os.path.join(temporary, file), buffer.getvalue())
-    content = {"format": FORMAT, "facts": facts, "sha256": digests, "arrays": index}
-    write_bytes(os.path.join(temporary, CHECKPOINT), json.dumps(content, indent=1).encode())
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(temporary, folder)
-
-
-def read_checkpoint(folder, wanted=None):
-    """Reads a checkpoint, as much of it as is wanted; other files of it need not be there.
-
-    Args:
-        folder: of the checkpoint.
-        wanted: function of an array's name; None for all arrays.
-
-    Returns:
-        (facts, {name: array}).
-
-    Raises:
-        RunError: something is missing or damaged.
-    """
-    remedy = f"copy the checkpoint again, or remove {folder} to use the one before"
-    content = read_json(os.path.join(folder, CHECKPOINT), remedy)
-    files, arrays = {}, {}
-    for name, entry in content["arrays"].items():
-        if wanted is not None and not wanted(name):
-            continue
-        parts = []
-        for file, key in entry["parts"]:
-            if file not in files:
-                data = read_bytes(folder, file, content["sha256"][file], remedy)
-                files = {file: np.load(io.BytesIO(data))}  # one at a time: the order is theirs
-            parts.append(files[file][key].reshape(-1))
-        arrays[name] = np.concatenate(parts).reshape(entry["shape"])
-    return content["facts"], arrays
-
-
-def checkpoints(folder):
-    """Returns the paths of the complete checkpoints in a run's folder, oldest first."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    names = sorted(name for name in names if re.fullmatch(r"checkpoint-\d{8,}", name))
-    return [os.path.join(folder, name) for name in sorted(names, key=lambda n: int(n[11:]))]
+RunError = state_lib.RunError
 
 
 def open_pictures(path):
@@ -218,17 +61,21 @@ def open_pictures(path):
                       are decoded here and now (needs Pillow).
 
     Returns:
-        crops.Pictures.
+        (crops.Pictures, fingerprint: a text that other pictures do not have).
     """
     try:
         if path.endswith(".npy"):
             array = np.load(path, mmap_mode="r")
             if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
                 raise ValueError(f"it is {array.dtype} {list(array.shape)}")
-            return crops_lib.Pictures([array.shape[1:3]] * len(array), array.reshape(-1))
+            pictures = crops_lib.Pictures([array.shape[1:3]] * len(array), array.reshape(-1))
+            return pictures, f"shape {list(array.shape)}"
         with np.load(path) as archive:
+            shapes = archive["sizes" if "files" in archive else "shapes"].tolist()
+            digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
+            fingerprint = str(archive["fingerprint"]) if "fingerprint" in archive else digest
             if "files" not in archive:
-                return crops_lib.Pictures(archive["shapes"], archive["pixels"])
+                return crops_lib.Pictures(archive["shapes"], archive["pixels"]), fingerprint
             ends = np.cumsum(archive["sizes"])
             parts = np.split(archive["files"], ends[:-1])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -247,175 +94,7 @@ def open_pictures(path):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         pictures = list(pool.map(decode, parts))
     pixels = np.concatenate([picture.reshape(-1) for picture in pictures])
-    return crops_lib.Pictures([picture.shape[:2] for picture in pictures], pixels)
-
-
-# The step.
-
-
-def to_stablehlo(hlo, precision):
-    """Turns a serialized HloModuleProto into a portable StableHLO artifact.
-
-    Convolutions of float32 get the precision "HIGHEST" or "DEFAULT", at which an accelerator may
-    round their operands (TF32 on an NVIDIA GPU, bfloat16 on a TPU). Everything else stays at
-    HIGHEST: grouped convolutions are the windows of MS-SSIM, whose variances are small
-    differences, and the matrix products are small.
-    """
-    try:
-        from jax.interpreters.mlir import make_ir_context
-        from jaxlib import _jax
-        from jaxlib.mlir import ir
-        from jaxlib.mlir.dialects import stablehlo
-
-        convert = _jax.mlir.hlo_to_stablehlo  # no public name has it
-    except (ImportError, AttributeError) as error:
-        raise RunError(f"this jax cannot read HLO ({error}); use {TESTED}") from None
-    with make_ir_context(), ir.Location.unknown():
-        module = ir.Module.parse(convert(hlo))
-        copies = []
-
-        def attribute(op, name):
-            return op.attributes[name].value if name in op.attributes else 1
-
-        def visit(op):
-            if op.name == "mhlo.copy":
-                copies.append(op)
-            elif "precision_config" in op.attributes:
-                coarse = op.name == "stablehlo.convolution" and (
-                    attribute(op, "feature_group_count") == attribute(op, "batch_group_count") == 1
-                )
-                level = precision if coarse else "HIGHEST"
-                level = ir.Attribute.parse(f"#stablehlo<precision {level}>")
-                op.attributes["precision_config"] = ir.ArrayAttr.get([level, level])
-            return ir.WalkResult.ADVANCE
-
-        module.operation.walk(visit)
-        for op in copies:  # of values that never change: without effect
-            op.results[0].replace_all_uses_with(op.operands[0])
-            op.operation.erase()
-        attributes = module.operation.attributes
-        for name in [getattr(a, "name", a) for a in attributes]:
-            if name.startswith("mhlo."):  # of TensorFlow's compiler
-                del attributes[name]
-        one = ir.IntegerAttr.get(ir.IntegerType.get_signless(32), 1)
-        attributes["mhlo.num_partitions"] = attributes["mhlo.num_replicas"] = one
-        return stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
-
-
-def load_step(folder, manifest, precision):
-    """Returns the exported step as a function that JAX can compile.
-
-    Returns:
-        step(state, inputs) -> (state, metrics): dicts of arrays by name, as the manifest lists
-        them under "variables" and "arguments"; metrics is float32 [len(manifest["metrics"])].
-    """
-    import jax
-    import jax.export
-
-    # The counters are int64. Everything has its type given, so nothing else becomes wider.
-    jax.config.update("jax_enable_x64", True)
-    name, level = PRECISIONS[precision]
-    if name not in manifest["programs"]:
-        raise RunError(
-            f"{folder}: holds no {name} program for --precision={precision}; export it with "
-            f"--programs={','.join([*manifest['programs'], name])}"
-        )
-    program = manifest["programs"][name]
-    packed = read_bytes(folder, program["file"], program["sha256"], "copy the folder again")
-    module = to_stablehlo(gzip.decompress(packed), level)
-    values = {**manifest["arguments"], **manifest["variables"]}
-    values["metrics"] = {"shape": [len(manifest["metrics"])], "dtype": "float32"}
-    specs = {
-        key: jax.ShapeDtypeStruct(tuple(value["shape"]), np.dtype(value["dtype"]))
-        for key, value in values.items()
-    }
-    # A function with the same inputs and outputs is exported; the module then takes its place.
-    results = [specs[key] for key in program["results"]]
-    outline = jax.jit(
-        lambda *_: tuple(jax.numpy.zeros(r.shape, r.dtype) for r in results), keep_unused=True
-    )
-    exported = jax.export.export(outline)(*(specs[key] for key in program["parameters"]))
-    exported = dataclasses.replace(exported, mlir_module_serialized=module)
-
-    def step(state, inputs):
-        arguments = {**state, **inputs}
-        results = exported.call(*(arguments[key] for key in program["parameters"]))
-        changed = dict(zip(program["results"], results))
-        metrics = changed.pop("metrics")
-        return {**state, **changed}, metrics
-
-    return step
-
-
-class Steps:
-    """Compiled groups of steps, several per call.
-
-    Attributes:
-        device: name of the device.
-    """
-
-    def __init__(self, folder, manifest, precision):
-        try:
-            import jax
-        except ImportError:
-            raise RunError(
-                "jax is not installed; pip install jax, or jax[cuda] for a GPU"
-            ) from None
-        self._jax = jax
-        self._step = load_step(folder, manifest, precision)
-        self._compiled = {}
-        device = jax.devices()[0]
-        self.device = f"{device.device_kind} ({device.platform}, jax {jax.__version__})"
-
-    def put(self, arrays):
-        """Copies a dict of arrays to the device."""
-        return self._jax.device_put(arrays)
-
-    def get(self, arrays):
-        """Copies a dict of arrays to the host."""
-        return self._jax.device_get(arrays)
-
-    def prepare(self, state, inputs):
-        """Compiles the steps for as many as the inputs have rows; returns the program."""
-        count = len(inputs["seed"])
-        if count not in self._compiled:
-            together = self._alone if count == 1 else self._scanned
-            jitted = self._jax.jit(together, donate_argnums=0)
-            with self._memory():
-                self._compiled[count] = jitted.lower(state, inputs).compile()
-        return self._compiled[count]
-
-    def run(self, state, inputs):
-        """Runs as many steps as the inputs have rows; the state given is consumed.
-
-        Returns:
-            (state, metrics float32 [steps, len(metrics)]).
-        """
-        with self._memory():
-            return self.prepare(state, inputs)(state, inputs)
-
-    @contextlib.contextmanager
-    def _memory(self):
-        """Turns what XLA says about a full device into one line."""
-        try:
-            yield
-        except self._jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise RunError(
-                f"{self.device}: its memory is too small for the step; use --precision=bfloat16, "
-                "or export with a smaller --batch or --patch"
-            ) from None
-
-    def _alone(self, state, inputs):
-        state, metrics = self._step(state, {key: value[0] for key, value in inputs.items()})
-        return state, metrics[None]
-
-    def _scanned(self, state, inputs):
-        return self._jax.lax.scan(self._step, state, inputs)
-
-
-# The run.
+    return crops_lib.Pictures([picture.shape[:2] for picture in pictures], pixels), fingerprint
 
 
 class Run:
@@ -428,15 +107,15 @@ class Run:
     def __init__(self, options):
         self.options = options
         remedy = "name the folder that export_step.py wrote"
-        self.manifest = read_json(os.path.join(options.step_dir, MANIFEST), remedy)
+        self.manifest = state_lib.read_json(os.path.join(options.step_dir, MANIFEST), remedy)
         settings = self.manifest["settings"]
         schedule = self.manifest["schedule"]
-        content = read_bytes(
+        content = state_lib.read_bytes(
             options.step_dir, schedule["file"], schedule["sha256"], "copy the folder again"
         )
         self.exported_schedule = np.load(io.BytesIO(content))
         self.fitted = False
-        pictures = open_pictures(options.data)
+        pictures, self.fingerprint = open_pictures(options.data)
         self.crops = crops_lib.Crops(
             pictures, settings["patch"], settings["seed"], self.manifest["num_qualities"]
         )
@@ -480,9 +159,9 @@ class Run:
         options = self.options
         try:
             os.makedirs(options.out, exist_ok=True)
-            found = checkpoints(options.out)
+            found = state_lib.checkpoints(options.out)
             source = found[-1] if found else os.path.join(options.step_dir, "initial")
-            facts, self.state = read_checkpoint(source)
+            facts, self.state = state_lib.read_checkpoint(source)
             self._check(source, facts)
             self.step, self.skipped = facts["step"], facts["skipped"]
             self.seconds = facts["seconds"]
@@ -505,6 +184,12 @@ class Run:
         }
         if wanted != {name: (a.shape, a.dtype.name) for name, a in self.state.items()}:
             raise RunError(f"{source}: belongs to another model or optimizer; name another --out")
+        then = facts.get("fingerprint")
+        if then and then != self.fingerprint:
+            raise RunError(
+                f"{self.options.data}: holds other pictures than those of {source}; bring them back, "
+                "or name another --out"
+            )
         for name, value in self.manifest["settings"].items():
             other = facts["settings"].get(name, value)
             if other != value and name not in self.manifest["free_settings"]:
@@ -520,7 +205,7 @@ class Run:
             with open(path, encoding="utf-8") as f:
                 rows = [line for line in f if line.endswith("\n")]
             kept = [line for line in rows if json.loads(line)["step"] <= self.step]
-            write_bytes(f"{path}.tmp", "".join(kept).encode())
+            state_lib.write_bytes(f"{path}.tmp", "".join(kept).encode())
             os.replace(f"{path}.tmp", path)
 
     def train(self):
@@ -603,12 +288,15 @@ class Run:
             "precision": self.options.precision,
             "device": group.device,
             "pictures": len(self.crops),
+            "fingerprint": self.fingerprint,
+            "all_pictures": self.manifest.get("pictures"),
+            "start": self.manifest.get("start"),
         }
         arrays = group.get(state)
         ordered = {name: arrays[name] for name in self.manifest["variables"]}
         with writing(path):
-            write_checkpoint(path, ordered, facts)
-            for old in checkpoints(self.options.out)[:-KEPT]:
+            state_lib.write_checkpoint(path, ordered, facts)
+            for old in state_lib.checkpoints(self.options.out)[:-KEPT]:
                 shutil.rmtree(old)
 
     @contextlib.contextmanager

@@ -1,0 +1,184 @@
+"""The folder of a run: its record, its rows of metrics, and how a run is stopped. No TensorFlow.
+
+config.json      the settings, the code, the pictures and the start: what a run is bound to
+metrics.jsonl    a line per --log_every steps, and one per validation
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from gllmm_tf.errors import GllmmError, OutOfMemoryError
+from gllmm_tf.files.atomic import write_bytes_atomic
+from gllmm_tf.training.settings import FIELDS, FREE, Settings, typed
+
+CONFIG, METRICS = "config.json", "metrics.jsonl"
+
+
+class Folder:
+    """A run's folder, made if need be.
+
+    Args:
+        path: Of the folder.
+
+    Attributes:
+        path: As given.
+        record: {name: value} of config.json; {} in a new folder.
+
+    Raises:
+        GllmmError: the folder cannot be made, or its record cannot be read.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.record: dict[str, Any] = {}
+        config = self.file(CONFIG)
+        try:
+            os.makedirs(path, exist_ok=True)
+            if os.path.exists(config):
+                with open(config) as f:
+                    self.record = json.load(f)
+                self.record["settings"].items()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise GllmmError(
+                f"{config}: is not the record of a run; give another run_dir", "run_dir"
+            ) from error
+        except OSError as error:
+            raise GllmmError(
+                f"{path}: cannot be written ({error.strerror}); give another run_dir", "run_dir"
+            ) from error
+
+    def file(self, *names: str) -> str:
+        """Path of a file in the folder."""
+        return os.path.join(self.path, *names)
+
+    def check_settings(self, settings: Settings) -> None:
+        """Raises GllmmError if the folder's run has another value of a setting that it is bound to."""
+        theirs = self.record.get("settings", {})
+        for name, mine in settings.flat().items():
+            if name in FREE or name not in theirs:
+                continue
+            value = typed(FIELDS[name][1], theirs[name])
+            if value != mine:
+                raise GllmmError(
+                    f"{self.path}: its run has {name}={value!r}, not {mine!r}; use that value, or "
+                    "another run_dir",
+                    name,
+                )
+
+    def check_pictures(self, now: dict[str, Any]) -> None:
+        """A run goes on with the pictures that it began with: crops are drawn by their number."""
+        then = self.record.get("pictures", now)
+        if {name: then[name] for name in now if name in then} != now:
+            raise GllmmError(
+                f"{self.path}: its run began with {then['count']} pictures, train_glob names "
+                f"{now['count']}, or others; bring them back, or give another run_dir",
+                "train_glob",
+            )
+
+    def write_record(self, **facts: Any) -> None:
+        """Adds facts to config.json, which is either complete or as it was before."""
+        self.record = {**self.record, **facts}
+        with writing(self.file(CONFIG)):
+            write_json(self.file(CONFIG), self.record)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds a line to metrics.jsonl."""
+        path = self.file(METRICS)
+        with writing(path), open(path, "a") as f:
+            f.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The complete lines of metrics.jsonl."""
+        path = self.file(METRICS)
+        if not os.path.exists(path):
+            return []
+        with open(path) as f:
+            return [json.loads(line) for line in f if line.endswith("\n") and line.strip()]
+
+    def forget_after(self, step: int, finished: bool) -> None:
+        """Drops the rows that come once more: a killed run has some beyond its last checkpoint.
+
+        Args:
+            step: Of the checkpoint.
+            finished: Whether it is the run's last; then only its validation is done again.
+        """
+        path = self.file(METRICS)
+        if not os.path.exists(path):
+            return
+
+        def stays(row):
+            again = finished and row["step"] == step and "validation" in row
+            return row["step"] <= step and not again
+
+        kept = "".join(json.dumps(row) + "\n" for row in self.rows() if stays(row))
+        with writing(path):
+            write_bytes_atomic(path, kept.encode())
+
+
+class Stop:
+    """Why a run should stop after its present step; falsy until something says so.
+
+    Attributes:
+        reason: One phrase, or None.
+    """
+
+    def __init__(self):
+        self.reason: str | None = None
+
+    def __bool__(self):
+        return self.reason is not None
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Turns SIGINT and SIGTERM into a clean stop while the block lasts, in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number, _):
+            self.reason = signal.Signals(number).name
+
+        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes a JSON file, which is either complete or as it was before."""
+    write_bytes_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turns what the system says about a full disk or a lost folder into one line.
+
+    TensorFlow says RESOURCE_EXHAUSTED of a full disk as well as of memory; its text tells which.
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except Exception as error:
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        no_space = any(word in line.lower() for word in ("no space", "quota"))
+        if "ResourceExhaustedError" in kinds and not no_space or isinstance(error, MemoryError):
+            raise OutOfMemoryError(
+                f"{path}: not enough memory to write it ({line}); free some, then the same command "
+                "continues"
+            ) from error
+        if not kinds & {"OSError", "OpError"}:
+            raise
+        raise GllmmError(
+            f"{path}: cannot be written ({line}); make room, then the same command continues"
+        ) from error
