@@ -23,6 +23,9 @@ LATENT_STRIDE = 16
 HYPER_STRIDE = 4
 IMAGE_MULTIPLE = LATENT_STRIDE * HYPER_STRIDE
 
+DEFAULT_QUALITY = 4.0
+"""Quality of a variable-rate model where none is given."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -101,24 +104,35 @@ class ModelConfig:
                 )
 
     @property
-    def num_qualities(self):
+    def num_qualities(self) -> "int | None":
         """Integer qualities of a variable-rate model, None for a fixed-rate one."""
         return len(self.lambdas) or None
 
     @property
-    def num_groups(self):
+    def default_quality(self) -> "float | None":
+        """`DEFAULT_QUALITY` as far as the model's qualities go; None for a fixed rate."""
+        return min(DEFAULT_QUALITY, float(len(self.lambdas))) if self.lambdas else None
+
+    @property
+    def num_groups(self) -> int:
         """Entropy parameters per latent element (30 for the published GLLMM, 9 for Cheng et al.)."""
         families = len(self.families)
         return 3 * families * self.components + (families if families > 1 else 0)
 
-    def to_json(self):
+    def to_json(self) -> str:
+        """The text that a model file holds; `from_json` reads it."""
         fields = dataclasses.asdict(self)
         if not self.trunk_widths:
             del fields["trunk_widths"]  # a model's identity is a hash of this text
         return json.dumps(fields, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> "ModelConfig":
+        """The configuration of a text that `to_json` wrote.
+
+        Raises:
+            ModelError: it is not such a text, or its values cannot be used.
+        """
         try:
             fields = json.loads(text)
             return cls(**fields)
@@ -126,9 +140,9 @@ class ModelConfig:
             raise ModelError(f"model configuration cannot be read: {error}") from error
 
 
-def cheng2020(num_filters=128, **overrides):
+def cheng2020(num_filters: int = 128, **overrides) -> ModelConfig:
     """The published configuration of Cheng et al. with N = `num_filters`."""
-    fields = dict(
+    fields: dict = dict(
         system="cheng2020",
         num_filters=num_filters,
         families=("gaussian",),
@@ -138,7 +152,7 @@ def cheng2020(num_filters=128, **overrides):
     return ModelConfig(**{**fields, **overrides})
 
 
-def gllmm(num_filters=128, **overrides):
+def gllmm(num_filters: int = 128, **overrides) -> ModelConfig:
     """The published configuration of Fu et al. with N = `num_filters`."""
     return ModelConfig(**{**dict(system="gllmm", num_filters=num_filters), **overrides})
 

@@ -1,10 +1,12 @@
 """Losses against their formulas in NumPy, and the gradient of MS-SSIM where it is hardest."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from gllmm_tf import errors, losses
+from gllmm_tf import errors, losses, metrics
 
 LAMBDAS = (0.0014, 0.0047, 0.0277, 0.09)
 
@@ -23,12 +25,17 @@ def pictures(count=2, size=176, noise=0.05, seed=0):
     return x, x_hat
 
 
+def loss_of(x, x_hat, y_bits, z_bits, *args):
+    outputs = SimpleNamespace(x_hat=x_hat, y_bits=y_bits, z_bits=z_bits)
+    return losses.rate_distortion_loss(x, outputs, *args)
+
+
 def test_mse_loss_is_the_formula():
     rng = np.random.default_rng(0)
     x, x_hat = rng.random((2, 3, 32, 64, 3)).astype(np.float32)
     y_bits, z_bits = rng.uniform(100, 900, (2, 3)).astype(np.float32)
     lambdas = np.array([0.0016, 0.0075, 0.03], np.float32)
-    terms = losses.rate_distortion(x, x_hat, y_bits, z_bits, lambdas)
+    terms = loss_of(x, x_hat, y_bits, z_bits, lambdas)
     mse = 255.0**2 * np.mean((x.astype(np.float64) - x_hat) ** 2, (1, 2, 3))
     bpp = (y_bits.astype(np.float64) + z_bits) / (32 * 64)
     np.testing.assert_allclose(terms.mse, mse, rtol=1e-5)
@@ -42,7 +49,7 @@ def test_mse_loss_is_the_formula():
 def test_ms_ssim_loss_is_the_formula():
     x, x_hat = pictures()
     bits = np.array([5000.0, 7000.0], np.float32)
-    terms = losses.rate_distortion(x, x_hat, bits, bits, 12.0, "ms-ssim")
+    terms = loss_of(x, x_hat, bits, bits, 12.0, "ms-ssim")
     similarity = tf.image.ssim_multiscale(x, x_hat, 1.0).numpy()
     assert np.all(similarity < 0.99)
     np.testing.assert_allclose(terms.ms_ssim, similarity, atol=2e-6)
@@ -78,7 +85,7 @@ def test_ms_ssim_and_its_gradient_are_finite(name):
     x, x_hat = (tf.constant(v) for v in opposites()[name])
     with tf.GradientTape() as tape:
         tape.watch(x_hat)
-        terms = losses.rate_distortion(x, x_hat, tf.ones(2), tf.ones(2), 12.0, "ms-ssim")
+        terms = loss_of(x, x_hat, tf.ones(2), tf.ones(2), 12.0, "ms-ssim")
     gradient = tape.gradient(terms.loss, x_hat).numpy()
     assert np.all(np.isfinite(terms.loss)) and np.all(np.isfinite(gradient))
     assert np.all(terms.ms_ssim >= 0) and np.all(terms.ms_ssim < 1 + 1e-5)
@@ -87,13 +94,52 @@ def test_ms_ssim_and_its_gradient_are_finite(name):
         assert np.sum(gradient * (x - x_hat).numpy()) < 0
 
 
-def test_patches_too_small_for_ms_ssim_are_refused():
-    losses.check_patch("ms-ssim", 161)
-    losses.check_patch("mse", 64)
-    with pytest.raises(errors.GllmmError, match="at least 161 pixels a side, not 160; raise"):
-        losses.check_patch("ms-ssim", 160)
+SIDES = (1, 11, 160, 161, 170, 175, 176, 177, 183, 190, 192)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_all_that_judge_by_ms_ssim_agree_on_the_smallest_side(side):
+    """What the check lets pass can be computed, by the metric and as a loss, and nothing else is."""
+    picture = np.random.default_rng(0).integers(0, 256, (side, side + 200, 3)).astype(np.uint8)
+    other = (picture // 2).astype(np.uint8)
+    x, x_hat = (np.float32(p[None]) / 255 for p in (picture, other))
+    bits = tf.ones(1)
+    if side >= metrics.MS_SSIM_MIN_SIZE:
+        metrics.check_patch("ms-ssim", side)
+        assert 0 < metrics.ms_ssim(picture, other) < 1
+        assert 0 < float(losses.ms_ssim(x, x_hat)[0]) < 1
+        assert np.isfinite(float(loss_of(x, x_hat, bits, bits, 12.0, "ms-ssim").loss[0]))
+        return
+    assert metrics.ms_ssim(picture, other) is None
+    with pytest.raises(errors.GllmmError, match=f"at least 176 pixels a side, patch is {side};"):
+        metrics.check_patch("ms-ssim", side)
+    for turned in (x, x.transpose(0, 2, 1, 3)):
+        with pytest.raises(errors.GllmmError, match=f"at least 176 pixels a side, .* is {side};"):
+            loss_of(turned, turned, bits, bits, 12.0, "ms-ssim")
+
+
+def test_the_smallest_side_is_what_four_halvings_need():
+    assert (
+        metrics.MS_SSIM_MIN_SIZE
+        == 176
+        == len(losses.SSIM_WINDOW) * 2 ** (len(losses.MS_SSIM_WEIGHTS) - 1)
+    )
+
+
+def test_unknown_distortions_are_refused():
+    metrics.check_patch("mse", 64)
+    with pytest.raises(errors.GllmmError, match="metric 'psnr' is unknown; choose one of mse"):
+        metrics.check_patch("psnr", 256)
+    x = tf.zeros([1, 8, 8, 3])
     with pytest.raises(errors.GllmmError, match="metric 'psnr' is unknown"):
-        losses.check_patch("psnr", 256)
+        loss_of(x, x, tf.ones(1), tf.ones(1), 1.0, "psnr")
+
+
+def test_psnr_of_mean_squared_errors():
+    mse = np.array([255.0**2, 650.25, 1.0, 0.0], np.float32)
+    found = losses.psnr(tf.constant(mse)).numpy()
+    np.testing.assert_allclose(found[:3], [0, 20, 48.1308], atol=1e-4)
+    assert np.isfinite(found[3]) and found[3] > 130
 
 
 def test_lambda_of_quality_interpolates_logarithms():

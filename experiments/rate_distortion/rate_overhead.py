@@ -30,8 +30,7 @@ import gllmm_tf
 from experiments.common import places, program, records
 from experiments.common.pictures import find_images, read_image
 from experiments.common.program import LimitError
-from gllmm_tf.zoo.model_file import restore_model
-from gllmm_tf.zoo.registry import read_model
+from gllmm_tf.model.compression import CompressionModel
 
 FIELDS = ("image", "quality", "file", "content", "excess", "allowed", "exact_cost")
 EXCESS_LIMIT = 0.005  # of the content
@@ -145,7 +144,7 @@ def define_flags() -> None:
 def main(f: flags.FlagValues) -> None:
     images = find_images(f.images)
     codec = gllmm_tf.Codec.load(f.model)
-    model = restore_model(read_model(f.model))
+    model = CompressionModel.load(f.model)
     qualities = [None]
     if codec.num_qualities:
         every = range(1, codec.num_qualities + 1)

@@ -17,6 +17,7 @@ from absl import flags
 from experiments.common import program
 from gllmm_tf.coding import empty_channels
 from gllmm_tf.errors import ModelError
+from gllmm_tf.model.compression import CompressionModel
 from gllmm_tf.training import data
 from gllmm_tf.training import run as training
 from gllmm_tf.zoo import model_file
@@ -47,7 +48,7 @@ def run(f):
         raise ModelError(f"{f.model}: has a fixed rate; give a model of variable rate")
     seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
     centres = data.centres(held_out, f.validation_size)
-    model, lines = model_file.restore_model(stored), []
+    model, lines = CompressionModel.load(stored), []
     judge = training.Judge(model, stored.config.lambdas, stored.config.metric)
     for state in ("before", "after"):
         if state == "after":

@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments.common import program
 from gllmm_tf.errors import ModelError
-from gllmm_tf.model.compression import build
+from gllmm_tf.model.compression import CompressionModel, build
 from gllmm_tf.training import data, growth
 from gllmm_tf.zoo import model_file
 from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
@@ -35,7 +35,7 @@ def revive(f):
     """Writes the file; returns what was done, in one line."""
     tf.keras.utils.set_random_seed(f.seed)
     stored = read_model(f.model)
-    start, fresh = model_file.restore_model(stored), build(stored.config)
+    start, fresh = CompressionModel.load(stored), build(stored.config)
     photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images)
     pictures = data.Pictures.open(photographs, f.cache_dir)
     source = data.Crops(pictures, PATCH, f.seed, stored.config.num_qualities)

@@ -24,7 +24,7 @@ from gllmm_tf.codec.tiling import Span, TiledTransform
 from gllmm_tf.coding.fixed_point import QUALITY_STEPS
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
 from gllmm_tf.errors import ModelError, running_out_of_memory
-from gllmm_tf.model.compression import Gains
+from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.transforms import (
     AnalysisTransform,
     HyperAnalysisTransform,

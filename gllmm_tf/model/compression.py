@@ -11,19 +11,24 @@ x --g_a--> y --* gain--> round --> y_hat ---* inverse gain--> g_s --> x_hat
                         `--* gain--> round --> z_hat --> factorised model --> bits of z
 ```
 
-A fixed-rate model has no gains and is the published system. A variable-rate model has one vector of
-gains per integer quality on y and z (Cui et al., "Asymmetric Gained Deep Image Compression with
-Continuous Rate Adaptation", 2021, arXiv 2003.02012), geometrically interpolated in between, and an
-offset of phi per quality, which tells the entropy parameters the quality.
+A fixed-rate model has no gains and is the published system (`gllmm_tf/config.py` names the two). A
+variable-rate model is that with `gllmm_tf/model/gains.py`.
 """
 
-import collections
+from __future__ import annotations
 
-import numpy as np
+import os
+from typing import NamedTuple
+
 import tensorflow as tf
 
+from gllmm_tf.coding import fixed_point
 from gllmm_tf.config import IMAGE_MULTIPLE, ModelConfig
+from gllmm_tf.errors import ModelError
+from gllmm_tf.model import noise
 from gllmm_tf.model.context import EntropyParameters
+from gllmm_tf.model.fitting import Fitting
+from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.mixture import Mixture
 from gllmm_tf.model.prior import FactorizedBottleneck
 from gllmm_tf.model.transforms import (
@@ -32,69 +37,45 @@ from gllmm_tf.model.transforms import (
     HyperSynthesisTransform,
     SynthesisTransform,
 )
+from gllmm_tf.zoo.model_file import TRANSFORMS, ModelFile
+from gllmm_tf.zoo.registry import read_model
 
 # Scales below this are not told apart by unit bins; the fixed-point path has the same floor.
 SCALE_MIN = 2.0**-6
 
-Outputs = collections.namedtuple("Outputs", "x_hat y_bits z_bits y y_hat z z_hat")
-Outputs.__doc__ = """What a forward pass computes.
 
-x_hat: float32 [B, H, W, 3], not clipped. y_bits, z_bits: float32 [B], bits per image.
-y, z: float32 latents (after the gain). y_hat, z_hat: what the synthesis and the context saw.
-"""
-
-
-@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class Gains(tf.keras.layers.Layer):
-    """Per-quality vectors of a variable-rate model, as functions of a real quality.
+class Outputs(NamedTuple):
+    """What a forward pass computes.
 
     Attributes:
-        lambdas: One Lagrange multiplier per integer quality, ascending.
-        num_filters: N.
+        x_hat: float32 [B, H, W, 3], not clipped.
+        y_bits, z_bits: float32 [B], bits per image.
+        y, z: float32 latents, after the gain: [B, H/16, W/16, N] and [B, H/64, W/64, N].
+        y_hat, z_hat: What the synthesis and the context saw, of the same shapes.
     """
 
-    def __init__(self, lambdas, num_filters, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self.lambdas = tuple(lambdas)
-        self.num_filters = num_filters
+    x_hat: tf.Tensor
+    y_bits: tf.Tensor
+    z_bits: tf.Tensor
+    y: tf.Tensor
+    y_hat: tf.Tensor
+    z: tf.Tensor
+    z_hat: tf.Tensor
 
-    def build(self, input_shape):
-        n, q = self.num_filters, len(self.lambdas)
-        # The best quantisation step of a smooth rate-distortion trade-off goes like lambda^(-1/2).
-        start = 0.5 * np.log(np.array(self.lambdas) / np.exp(np.mean(np.log(self.lambdas))))
-        start = np.repeat(start[:, None], n, 1).astype(np.float32)
-
-        def table(name, value, columns=n):
-            return self.add_weight(
-                name, (q, columns), initializer=tf.keras.initializers.Constant(value)
-            )
-
-        self.log_y = table("log_y", start)
-        self.log_y_inverse = table("log_y_inverse", -start)
-        self.log_z = table("log_z", 0.0)
-        self.log_z_inverse = table("log_z_inverse", 0.0)
-        self.phi_offset = table("phi_offset", 0.0, 2 * n)
-        super().build(input_shape)
-
-    def call(self, quality):
-        """quality: float32 [B] in 1..Q. Returns (y, y inverse, z, z inverse, phi) as [B, 1, 1, .]."""
-        position = tf.clip_by_value(quality, 1.0, len(self.lambdas))[:, None] - 1.0
-        anchors = tf.range(len(self.lambdas), dtype=tf.float32)[None]
-        weights = tf.nn.relu(1.0 - tf.abs(position - anchors))  # [B, Q], linear interpolation
-
-        def at(table):
-            return tf.matmul(weights, table)[:, None, None, :]
-
-        logs = (self.log_y, self.log_y_inverse, self.log_z, self.log_z_inverse)
-        return tuple(tf.exp(at(t)) for t in logs) + (at(self.phi_offset),)
-
-    def get_config(self):
-        return {"name": self.name, "lambdas": list(self.lambdas), "num_filters": self.num_filters}
+    @property
+    def bpp(self) -> tf.Tensor:
+        """Bits per pixel of each image, float32 [B]."""
+        shape = tf.shape(self.x_hat)
+        return (self.y_bits + self.z_bits) / tf.cast(shape[1] * shape[2], tf.float32)
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class CompressionModel(tf.keras.Model):
+class CompressionModel(Fitting, tf.keras.Model):
     """A learned image codec with hyperprior, autoregressive context and mixture likelihood.
+
+        model = CompressionModel.load("gllmm-n48")     # or CompressionModel(ModelConfig(..))
+        out = model(x, quality=4)                      # out.x_hat, out.bpp, out.y_hat, ..
+        model.compile("adam"); model.fit(crops)        # gllmm_tf/model/fitting.py
 
     Attributes:
         config: The `ModelConfig`.
@@ -103,7 +84,9 @@ class CompressionModel(tf.keras.Model):
             always those of values with noise.
     """
 
-    def __init__(self, config=None, rounding="ste", **kwargs):
+    def __init__(
+        self, config: ModelConfig | str | None = None, rounding: str = "ste", **kwargs
+    ):  # a str is JSON, as `get_config` has it
         # The layers cast for themselves; x and quality stay float32 under mixed precision.
         super().__init__(**{"autocast": False, **kwargs})
         if rounding not in ("ste", "noise"):
@@ -125,20 +108,54 @@ class CompressionModel(tf.keras.Model):
         if self.config.lambdas:
             self.gains = Gains(self.config.lambdas, n, name="gains")
 
-    def mixture(self, y_hat, phi):
+    @classmethod
+    def load(
+        cls, name_or_path: str | os.PathLike | ModelFile | None = None, rounding: str = "ste"
+    ) -> CompressionModel:
+        """A model with the weights of a model file, for evaluation and further training.
+
+        Kernels on the exact path come back from their 16-bit integers, the others from float16.
+
+        Args:
+            name_or_path: Name of a model, path of a model file or of the folder of a training run, or
+                a `ModelFile`; None for the default model.
+            rounding: As in the attributes.
+
+        Raises:
+            ModelError: there is no such model, or it cannot be read.
+        """
+        is_file = isinstance(name_or_path, ModelFile)
+        stored = name_or_path if is_file else read_model(name_or_path)
+        model = build(stored.config, rounding)
+        for part in TRANSFORMS:
+            stored.assign(part, getattr(model, part))
+        if model.gains is not None:
+            stored.assign("gains", model.gains)
+        # A hidden layer of the density has a matrix, a bias and a factor, the last one no factor.
+        hidden = (len(stored.weights["prior"]) - 2) // 3
+        if hidden != len(model.z_bottleneck.num_filters):
+            model.z_bottleneck = FactorizedBottleneck(
+                stored.config.num_filters, num_filters=[3] * hidden
+            )
+        stored.assign("prior", model.z_bottleneck)
+        fixed_point.restore_networks(model, stored.exact)
+        return model
+
+    def mixture(self, y_hat: tf.Tensor, phi: tf.Tensor) -> Mixture:
         """The `Mixture` of every element of y given the context y_hat and phi."""
         params = self.entropy_parameters(y_hat, phi)
         families, components = self.config.families, self.config.components
         return Mixture.from_parameters(params, families, components, scale_min=SCALE_MIN)
 
-    def call(self, x, quality=None, seed=None, training=True, part=(0, 1), rate_gradient=None):
+    def call(self, x, quality=None, seed=None, training=False, part=(0, 1), rate_gradient=None):
         """Analyses, quantises, estimates bits and synthesises.
 
         Args:
             x: float32 [B, H, W, 3] in 0..1, H and W multiples of 64.
-            quality: float32 [B] in 1..Q for a variable-rate model, else None.
-            seed: int32 [2], decides the noise; needed when training.
-            training: False rounds everywhere.
+            quality: For a variable-rate model float32 [B] in 1..Q, or one number for all images; None
+                for the default of `ModelConfig.default_quality`. None for a fixed-rate model.
+            seed: int32 [2], decides the noise of training; None draws one (`tf.random.set_seed`).
+            training: True for noise, with gradients; False rounds everywhere.
             part: (index, count): x is this one of so many equal parts of a batch, and sees the noise
                 that it would see in the whole.
             rate_gradient: float32 scalar or [N], the part of the rate's gradient that reaches g_a and
@@ -146,15 +163,14 @@ class CompressionModel(tf.keras.Model):
 
         Returns:
             `Outputs`.
-        """
-        if (quality is None) != (self.gains is None):
-            raise ValueError("quality is given if and only if the model has a variable rate")
-        gain_y = inverse_y = gain_z = inverse_z = 1.0
-        phi_offset = 0.0
-        if self.gains is not None:
-            gain_y, inverse_y, gain_z, inverse_z, phi_offset = self.gains(quality)
 
-        y = tf.cast(self.g_a(x), tf.float32) * gain_y
+        Raises:
+            ModelError: x or the quality is not such.
+        """
+        _check_pictures(x)
+        gain_y, inverse_y, gain_z, inverse_z, phi_offset = self._gains(quality, tf.shape(x)[0])
+        if training and seed is None:
+            seed = noise.random_seed()
 
         def rated(value):
             if rate_gradient is None:
@@ -162,6 +178,7 @@ class CompressionModel(tf.keras.Model):
             fixed = tf.stop_gradient(value)
             return fixed + rate_gradient * (value - fixed)
 
+        y = tf.cast(self.g_a(x), tf.float32) * gain_y
         z = tf.cast(self.h_a(rated(y)), tf.float32) * gain_z
         y_sample, y_hat = self._quantise(y, seed, 0, training, part)
         z_sample, z_hat = self._quantise(z, seed, 1, training, part)
@@ -180,25 +197,44 @@ class CompressionModel(tf.keras.Model):
             z_hat=z_hat,
         )
 
-    def information_bits(self, y_hat, z_hat, quality=None):
-        """Bits of given integer latents under the float model: (y bits [B], z bits [B]).
+    def information_bits(
+        self, y_hat: tf.Tensor, z_hat: tf.Tensor, quality: tf.Tensor | float | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Bits of given integer latents under the float model.
 
-        y_hat: float32 [B, h, w, N], z_hat: float32 [B, h/4, w/4, N], quality as in `call`.
+        Args:
+            y_hat: float32 [B, h, w, N].
+            z_hat: float32 [B, h/4, w/4, N].
+            quality: As in `call`.
+
+        Returns:
+            (bits of y, bits of z), float32 [B] each.
         """
-        inverse_z, phi_offset = 1.0, 0.0
-        if self.gains is not None:
-            _, _, _, inverse_z, phi_offset = self.gains(quality)
+        _, _, _, inverse_z, phi_offset = self._gains(quality, tf.shape(y_hat)[0])
         phi = tf.cast(self.h_s(z_hat * inverse_z), tf.float32) + phi_offset
         y_bits = self.mixture(y_hat, phi).bits(y_hat)
         z_bits = self.z_bottleneck(z_hat)
         return tf.reduce_sum(y_bits, (1, 2, 3)), tf.reduce_sum(z_bits, (1, 2, 3))
+
+    def _gains(self, quality, batch):
+        """What `Gains.call` returns; ones, and zero for phi, for a fixed rate."""
+        if self.gains is None:
+            if quality is not None:
+                raise ModelError("this model has one fixed rate; omit the quality", "quality")
+            return 1.0, 1.0, 1.0, 1.0, 0.0
+        if quality is None:
+            quality = self.config.default_quality
+        quality = tf.cast(quality, tf.float32)
+        if quality.shape.rank == 0:
+            quality = tf.fill([batch], quality)
+        return self.gains(quality)
 
     def _quantise(self, value, seed, salt, training, part):
         """Returns (the sample whose likelihood is taken, what the networks behind see)."""
         if not training:
             rounded = tf.round(value)
             return rounded, rounded
-        noisy = value + _part_of_noise(tf.shape(value), seed, salt, part)
+        noisy = value + noise.part_of_noise(tf.shape(value), seed, salt, part)
         if self.rounding == "noise":
             return noisy, noisy
         return noisy, value + tf.stop_gradient(tf.round(value) - value)
@@ -206,9 +242,7 @@ class CompressionModel(tf.keras.Model):
     def build_from_config(self, config):
         """Creates the variables. Keras calls it before it loads saved ones; `config` is its own."""
         del config
-        size = IMAGE_MULTIPLE
-        quality = None if self.gains is None else tf.ones([1])
-        self(tf.zeros([1, size, size, 3]), quality, tf.zeros([2], tf.int32))
+        self(tf.zeros([1, IMAGE_MULTIPLE, IMAGE_MULTIPLE, 3]))
 
     def get_config(self):
         return {
@@ -218,29 +252,25 @@ class CompressionModel(tf.keras.Model):
         }
 
 
-def uniform_noise(shape, seed, salt):
-    """float32 noise in [-1/2, 1/2) that is the same with and without XLA, and under JAX.
-
-    TensorFlow's own conversion of random bits to floats differs between its kernels and XLA, so 24 of
-    the raw Philox bits are converted here. `salt` separates draws that share a seed.
-    """
-    seed = tf.stack([seed[0], tf.bitwise.bitwise_xor(seed[1], tf.constant(salt << 28, tf.int32))])
-    bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32, alg="philox")
-    return (
-        tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2**-24 - 0.5
-    )
-
-
-def _part_of_noise(shape, seed, salt, part):
-    index, count = part
-    if count == 1:
-        return uniform_noise(shape, seed, salt)
-    whole = uniform_noise(shape * [count, 1, 1, 1], seed, salt)
-    return whole[index * shape[0] : (index + 1) * shape[0]]
-
-
-def build(config, rounding="ste"):
+def build(config: ModelConfig, rounding: str = "ste") -> CompressionModel:
     """A `CompressionModel` whose variables exist."""
     model = CompressionModel(config, rounding)
     model.build_from_config({})
     return model
+
+
+def _check_pictures(x):
+    """Raises ModelError unless x is float [B, H, W, 3], H and W multiples of 64, as far as known."""
+    shape = x.shape.as_list() if x.shape.rank is not None else [None] * 4
+    if len(shape) != 4 or shape[3] not in (3, None) or not x.dtype.is_floating:
+        raise ModelError(
+            f"x is {x.dtype.name} {shape}, it must be float [batch, height, width, 3] with values "
+            "in 0..1; divide pixels by 255",
+            "x",
+        )
+    if any(side is not None and side % IMAGE_MULTIPLE for side in shape[1:3]):
+        raise ModelError(
+            f"x is of {shape[1]} x {shape[2]} pixels, both must be multiples of {IMAGE_MULTIPLE}; crop "
+            "or pad it, or let Codec do that",
+            "x",
+        )

@@ -147,29 +147,3 @@ def _update(state, name, array):
 def export_model(model, path, info, empty_rows=None):
     """Writes a built `CompressionModel` as a model file. empty_rows: What `empty_channels.fit` returns."""
     ModelFile.from_model(model, info, empty_rows).save(path)
-
-
-def restore_model(model_file):
-    """A float `CompressionModel` from a `ModelFile` or the path of one, for further training.
-
-    Kernels on the exact path come back from their 16-bit integers.
-    """
-    from gllmm_tf.coding import fixed_point
-    from gllmm_tf.model.compression import build
-    from gllmm_tf.model.prior import FactorizedBottleneck
-
-    stored = model_file if isinstance(model_file, ModelFile) else ModelFile.read(model_file)
-    model = build(stored.config)
-    for part in TRANSFORMS:
-        stored.assign(part, getattr(model, part))
-    if model.gains is not None:
-        stored.assign("gains", model.gains)
-    # A hidden layer of the density has a matrix, a bias and a factor, the last one no factor.
-    hidden = (len(stored.weights["prior"]) - 2) // 3
-    if hidden != len(model.z_bottleneck.num_filters):
-        model.z_bottleneck = FactorizedBottleneck(
-            stored.config.num_filters, num_filters=[3] * hidden
-        )
-    stored.assign("prior", model.z_bottleneck)
-    fixed_point.restore_networks(model, stored.exact)
-    return model

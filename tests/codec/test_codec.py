@@ -17,8 +17,8 @@ from gllmm_tf.codec.codec import Codec
 from gllmm_tf.codec.tiling import TiledTransform
 from gllmm_tf.errors import FormatError, ImageError, ModelError
 from gllmm_tf.files import container
-from gllmm_tf.model.compression import build
-from gllmm_tf.zoo.model_file import ModelFile, export_model, restore_model
+from gllmm_tf.model.compression import CompressionModel, build
+from gllmm_tf.zoo.model_file import ModelFile, export_model
 from gllmm_tf.zoo.registry import find_model, name_of
 
 
@@ -37,7 +37,7 @@ def test_round_trip(tiny_codec, sample_pixels, shape, quality):
 
 
 def test_size_is_information_plus_little(tiny_codec, sample_pixels, tiny_model_path):
-    model = restore_model(tiny_model_path)
+    model = CompressionModel.load(tiny_model_path)
     for quality in (1.0, 4.0):
         encoded = tiny_codec.encode(sample_pixels, quality)
         y_hat, z_hat = (t[None].astype(np.float32) for t in encoded.latents)

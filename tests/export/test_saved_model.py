@@ -19,8 +19,8 @@ from gllmm_tf.errors import FormatError, GllmmError
 from gllmm_tf.export import container_graph
 from gllmm_tf.export import saved_model as export
 from gllmm_tf.files import container, images
-from gllmm_tf.model.compression import build
-from gllmm_tf.zoo.model_file import ModelFile, restore_model
+from gllmm_tf.model.compression import CompressionModel, build
+from gllmm_tf.zoo.model_file import ModelFile
 
 SHAPES = [(1, 1), (1, 130), (65, 63), (96, 144)]
 QUALITIES = [1, 3.5, 8]
@@ -158,7 +158,7 @@ def test_analysis_and_synthesis_are_the_networks(loaded, fixed_rate, tiny_codec,
 
 
 def test_analysis_has_the_models_weights(loaded, tiny_model_path):
-    model = restore_model(tiny_model_path)
+    model = CompressionModel.load(tiny_model_path)
     x = tf.random.stateless_uniform([2, 64, 64, 3], [1, 2])
     wanted = model(x, tf.fill([2], 4.0), training=False)
     y = loaded["analysis"](x=x, quality=tf.constant(4.0))["y"]

@@ -15,6 +15,7 @@ from gllmm_tf import config, layers
 from gllmm_tf.model import compression as model
 from gllmm_tf.model import transforms
 from gllmm_tf.model.context import EntropyParameters
+from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.prior import FactorizedBottleneck
 
 LAMBDAS = (0.001, 0.004, 0.02)
@@ -45,7 +46,7 @@ CASES = [
     (EntropyParameters(4, num_groups=9, widths=(8, 12)), [(8, 8, 4), (8, 8, 8)]),
     (FactorizedBottleneck(4), MAP),
     (FactorizedBottleneck(4, init_scale=5, num_filters=(3, 3, 3)), MAP),
-    (model.Gains(LAMBDAS, 4), [()]),
+    (Gains(LAMBDAS, 4), [()]),
 ]
 MODELS = [
     model.CompressionModel(config.gllmm(**SMALL, lambdas=LAMBDAS), name="variable_rate"),

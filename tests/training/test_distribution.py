@@ -14,7 +14,6 @@ import tensorflow as tf
 from PIL import Image
 
 from gllmm_tf import errors
-from gllmm_tf.model import compression as model
 from gllmm_tf.training import distribution
 from gllmm_tf.training import run as training
 
@@ -145,14 +144,6 @@ def test_two_workers_resume_and_take_the_steps_of_one(one, tmp_path):
     assert "from step 2" in said[0] and "step 4: loss" in said[0]
     assert "from step 2" not in said[1] and "step 4: loss" not in said[1]
     assert_same_run(tmp_path / "run", one.run_dir)
-
-
-def test_parts_of_a_batch_see_the_noise_of_the_whole():
-    seed = tf.constant([3, 4])
-    whole = model.uniform_noise(tf.constant([6, 2, 3, 4]), seed, 1)
-    shape = tf.constant([2, 2, 3, 4])
-    parts = [model._part_of_noise(shape, seed, 1, (i, 3)) for i in range(3)]
-    np.testing.assert_array_equal(tf.concat(parts, 0), whole)
 
 
 def test_refusals_are_one_line(monkeypatch):

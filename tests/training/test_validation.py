@@ -9,10 +9,10 @@ from PIL import Image
 
 from gllmm_tf import Codec
 from gllmm_tf.coding import tables
+from gllmm_tf.model.compression import CompressionModel
 from gllmm_tf.training import run as training
 from gllmm_tf.training import validation
 from gllmm_tf.zoo import registry
-from gllmm_tf.zoo.model_file import restore_model
 
 ASSET = os.path.join(os.path.dirname(__file__), "..", "..", "assets", "friends.png")
 
@@ -38,7 +38,7 @@ def test_files_of_a_trained_model_are_as_large_as_it_estimates():
     picture = np.asarray(Image.open(ASSET))[:256, :256]
     files = validation.compress(registry.DEFAULT_MODEL, picture[None], 2)
     x = tf.constant(picture[None] / np.float32(255))
-    codec, model = Codec.load(), restore_model(registry.read_model())
+    codec, model = Codec.load(), CompressionModel.load()
     for quality, file in enumerate(files, 1):
         out = model(x, tf.constant([float(quality)]), training=False)
         estimate = float(out.y_bits[0] + out.z_bits[0]) / 8

@@ -1,0 +1,51 @@
+"""Configurations: what is refused, and the text that a model file holds."""
+
+import pytest
+
+from gllmm_tf import config
+from gllmm_tf.errors import ModelError
+
+LAMBDAS = (0.002, 0.01, 0.05)
+
+
+def small(**fields):
+    return config.gllmm(8, **{"entropy_widths": (16, 24), **fields})
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        (dict(system="x"), "system"),
+        (dict(num_filters=7), "num_filters"),
+        (dict(families=("logistic", "gaussian")), "families"),
+        (dict(families=()), "families"),
+        (dict(components=0), "components"),
+        (dict(stages=0), "stages"),
+        (dict(lambdas=(0.1,)), "lambdas"),
+        (dict(lambdas=(0.2, 0.1)), "lambdas"),
+        (dict(metric="psnr"), "metric"),
+        (dict(trunk_widths=(4, 6)), "trunk_widths"),
+        (dict(trunk_widths=(4, 6, 7)), "trunk_widths"),
+    ],
+)
+def test_bad_configurations_name_the_field(fields, words):
+    with pytest.raises(ModelError, match=words):
+        config.ModelConfig(**fields)
+
+
+def test_config_json_round_trip():
+    wanted = small(lambdas=LAMBDAS, families=("gaussian", "logistic"))
+    assert config.ModelConfig.from_json(wanted.to_json()) == wanted
+    wide = small(trunk_widths=(4, 6, 8))
+    assert config.ModelConfig.from_json(wide.to_json()) == wide
+    # The text, and so the identity of a model, is what it was before there were trunk widths.
+    assert "trunk_widths" not in wanted.to_json()
+    assert config.gllmm().num_groups == 30 and config.cheng2020().num_groups == 9
+    with pytest.raises(ModelError, match="cannot be read"):
+        config.ModelConfig.from_json('{"colour": 3}')
+
+
+def test_default_quality_is_one_that_the_model_has():
+    assert small().default_quality is None
+    assert small(lambdas=LAMBDAS).default_quality == 3.0
+    assert small(lambdas=(0.1, 0.2, 0.3, 0.4, 0.5)).default_quality == config.DEFAULT_QUALITY == 4.0
