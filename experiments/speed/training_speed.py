@@ -30,7 +30,8 @@ from absl import flags
 
 from experiments.common import peer, program, records
 from experiments.common.program import LimitError
-from gllmm_tf.training import run as training
+from gllmm_tf.training.learner import Learner
+from gllmm_tf.training.settings import Settings
 
 LIMIT = 1.0
 
@@ -39,16 +40,14 @@ class Ours:
     """Steps of gllmm_tf."""
 
     def __init__(self, num_filters, batch, patch, optimizer):
-        settings = training.Settings(
-            train_glob="-",
-            run_dir="-",
+        settings = Settings.of(
             num_filters=num_filters,
             batch=batch,
             patch=patch,
             optimizer=optimizer,
             ema=0.0,
         )
-        self._learner = training.Learner(settings)
+        self._learner = Learner(settings)
         shape = (batch, patch, patch, 3)
         self._crops = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         self._quality = np.zeros(batch, np.float32)

@@ -19,7 +19,8 @@ from gllmm_tf.coding import empty_channels
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model.compression import CompressionModel
 from gllmm_tf.training import data
-from gllmm_tf.training import run as training
+from gllmm_tf.training.judge import Judge
+from gllmm_tf.training.run import spread
 from gllmm_tf.zoo import model_file
 from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
 
@@ -49,14 +50,14 @@ def run(f):
     seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
     centres = data.centres(held_out, f.validation_size)
     model, lines = CompressionModel.load(stored), []
-    judge = training.Judge(model, stored.config.lambdas, stored.config.metric)
+    judge = Judge(model, stored.config.lambdas, stored.config.metric)
     for state in ("before", "after"):
         if state == "after":
             extend(model.gains, f.by)
         result = judge.evaluate(centres)
         for row in result["qualities"][-2:]:
             lines.append("{:6} quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(state, **row))
-    empty_rows = empty_channels.fit(model, (data.decode(path) for path in training.spread(seen)))
+    empty_rows = empty_channels.fit(model, (data.decode(path) for path in spread(seen)))
     known = stored.exact.get(empty_channels.NAME)
     if known is not None and empty_rows is not None:
         empty_rows[:-1] = known[:-1]

@@ -39,7 +39,8 @@ from experiments.common import doc_tables, places, program, records
 from experiments.common.figures import PALETTE, pyplot, save, tidy
 from experiments.common.program import ExperimentError
 from gllmm_tf.training import data
-from gllmm_tf.training import run as training
+from gllmm_tf.training.learner import Learner
+from gllmm_tf.training.settings import Settings
 
 SAME = {  # what all configurations have in common; the flags may change some
     "num_filters": 24,
@@ -108,19 +109,19 @@ def train_once(configuration: Configuration, common: dict, pictures, held_out) -
 
     Args:
         configuration: what is tried.
-        common: fields of `training.Settings` that all configurations share, with the seed.
+        common: fields of `Settings` that all configurations share, with the seed.
         pictures: `data.Pictures` to train on.
         held_out: uint8 [n, size, size, 3], to be judged on.
     """
     tf.keras.backend.clear_session()
-    settings = training.Settings(**common, **configuration.settings)
-    learner = training.Learner(settings)
-    crops = data.Crops(pictures, settings.patch, settings.seed)
+    settings = Settings.of(**common, **configuration.settings)
+    learner = Learner(settings)
+    crops = data.Crops(pictures, settings.data.patch, settings.run.seed)
     start = time.monotonic()
-    batches = crops.dataset(0, settings.steps, settings.batch)
-    label = f"{configuration.name}, seed {settings.seed}"
+    batches = crops.dataset(0, settings.schedule.steps, settings.data.batch)
+    label = f"{configuration.name}, seed {settings.run.seed}"
     quiet = not sys.stderr.isatty()
-    bar = tqdm(batches, label, settings.steps, unit="step", leave=False, disable=quiet)
+    bar = tqdm(batches, label, settings.schedule.steps, unit="step", leave=False, disable=quiet)
     for step, (batch, quality) in enumerate(bar):
         learner.take_step(batch, quality, step)
     seconds = time.monotonic() - start
@@ -128,12 +129,12 @@ def train_once(configuration: Configuration, common: dict, pictures, held_out) -
         judged = learner.judge.evaluate(held_out)["qualities"][0]
     return {
         "config": configuration.name,
-        "seed": settings.seed,
-        "num_filters": settings.num_filters,
-        "batch": settings.batch,
-        "patch": settings.patch,
-        "lambda": settings.lambdas,
-        "steps": settings.steps,
+        "seed": settings.run.seed,
+        "num_filters": settings.model.num_filters,
+        "batch": settings.data.batch,
+        "patch": settings.data.patch,
+        "lambda": settings.model.lambdas[0],
+        "steps": settings.schedule.steps,
         "pixels": int(learner.pixels),
         "parameters": int(sum(np.prod(v.shape) for v in learner.variables)),
         **{name: f"{judged[name]:.6f}" for name in ("loss", "bpp", "y_bpp", "z_bpp", "psnr")},

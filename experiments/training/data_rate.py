@@ -13,7 +13,6 @@ about two minutes on two cores, beside one decoding of all pictures.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import statistics
@@ -25,7 +24,8 @@ from absl import flags
 from experiments.common import program, records
 from experiments.common.program import LimitError
 from gllmm_tf.training import data
-from gllmm_tf.training import run as training
+from gllmm_tf.training import flags as training_flags
+from gllmm_tf.training.learner import Learner
 
 LIMIT = 1.05
 
@@ -40,25 +40,25 @@ def seconds_of(learner, batches, first, count):
 
 def synthetic(settings):
     """Yields one batch again and again."""
-    shape = (settings.batch, settings.patch, settings.patch, 3)
+    shape = (settings.data.batch, settings.data.patch, settings.data.patch, 3)
     crops = tf.cast(tf.random.stateless_uniform(shape, (1, 2), 0, 256, tf.int32), tf.uint8)
-    quality = tf.linspace(1.0, float(len(settings.lambda_list)), settings.batch)
+    quality = tf.linspace(1.0, float(len(settings.model.lambdas)), settings.data.batch)
     while True:
         yield crops, quality
 
 
 def measure(settings, blocks, block):
     """Returns the figures as a dict."""
-    cache = settings.cache_dir or os.path.join(settings.run_dir, "cache")
-    pictures = data.Pictures.open(data.find_pictures(settings.train_glob), cache)
-    qualities = len(settings.lambda_list)
+    cache = settings.data.cache_dir or os.path.join(settings.run.run_dir, "cache")
+    pictures = data.Pictures.open(data.find_pictures(settings.data.train_glob), cache)
+    qualities = len(settings.model.lambdas)
     crops = data.Crops(
-        pictures, settings.patch, settings.seed, qualities if qualities > 1 else None
+        pictures, settings.data.patch, settings.run.seed, qualities if qualities > 1 else None
     )
-    learner = training.Learner(settings)
+    learner = Learner(settings)
     steps = (blocks + 1) * block
     kinds = {
-        "real": iter(crops.dataset(0, steps, settings.batch)),
+        "real": iter(crops.dataset(0, steps, settings.data.batch)),
         "synthetic": synthetic(settings),
     }
     times = {name: [] for name in kinds}
@@ -69,7 +69,7 @@ def measure(settings, blocks, block):
                 times[name].append(seconds)
     start = time.perf_counter()
     for step in range(steps, steps + 20):
-        crops.batch(step, settings.batch)
+        crops.batch(step, settings.data.batch)
     medians = {f"{name}_seconds_per_step": statistics.median(t) for name, t in times.items()}
     return {
         **medians,
@@ -80,15 +80,14 @@ def measure(settings, blocks, block):
         "pictures": len(crops),
         "settings": {
             name: value
-            for name, value in dataclasses.asdict(settings).items()
+            for name, value in settings.flat().items()
             if name in ("num_filters", "patch", "batch", "precision", "optimizer", "lambdas")
         },
     }
 
 
 def define_flags() -> None:
-    import train  # noqa: F401 (defines the flags of a training)
-
+    training_flags.define(flags.FLAGS)
     flags.DEFINE_integer("blocks", 8, "Blocks of steps with each kind of data.", 1)
     flags.DEFINE_integer("block", 20, "Steps per block.", 1)
     flags.DEFINE_string("output", "", "JSON file for the figures; empty: none.")
@@ -97,9 +96,8 @@ def define_flags() -> None:
 
 
 def main(f: flags.FlagValues) -> None:
-    import train
 
-    figures = measure(train.settings(), f.blocks, f.block)
+    figures = measure(training_flags.settings_of(f), f.blocks, f.block)
     if f.output:
         records.write_json(f.output, figures)
     print(json.dumps(figures, indent=2))

@@ -25,7 +25,8 @@ from experiments.common import places, program, records
 from experiments.common.program import LimitError
 from gllmm_tf import errors
 from gllmm_tf.training import data, validation
-from gllmm_tf.training import run as training
+from gllmm_tf.training.learner import Learner
+from gllmm_tf.training.settings import Settings
 from gllmm_tf.zoo import model_file
 
 PSNR, BPP = 36.0, 1.5
@@ -53,25 +54,25 @@ def real_file(learner, crop):
 
 def learn(settings, crop, every):
     """Trains until the goal or the end; returns the figures as a dict."""
-    learner = training.Learner(settings)
+    learner = Learner(settings)
     quality = np.zeros(1, np.float32)
     curve, began = [], time.perf_counter()
-    for step in range(1, settings.steps + 1):
+    for step in range(1, settings.schedule.steps + 1):
         learner.take_step(crop, quality, step - 1)
-        if step % every and step < settings.steps:
+        if step % every and step < settings.schedule.steps:
             continue
         with learner.averaged():
             row = learner.judge.evaluate(crop)["qualities"][0]
             curve.append({"step": step, "bpp": row["bpp"], "psnr": row["psnr"]})
             print("step {step:5d}: {psnr:.2f} dB, {bpp:.3f} bpp".format(**curve[-1]), flush=True)
             reached = row["psnr"] >= PSNR and row["bpp"] < BPP
-            if reached or step == settings.steps:
+            if reached or step == settings.schedule.steps:
                 bpp, psnr = real_file(learner, crop)
-                if step == settings.steps or (psnr >= PSNR and bpp < BPP):
+                if step == settings.schedule.steps or (psnr >= PSNR and bpp < BPP):
                     break
     return {
-        "num_filters": settings.num_filters,
-        "lambda": settings.lambda_list[0],
+        "num_filters": settings.model.num_filters,
+        "lambda": settings.model.lambdas[0],
         "steps": step,
         "seconds": round(time.perf_counter() - began),
         "file_bpp": bpp,
@@ -92,11 +93,9 @@ def define_flags() -> None:
 
 
 def main(f: flags.FlagValues) -> None:
-    settings = training.Settings(
-        train_glob="-",
-        run_dir="-",
+    settings = Settings.of(
         num_filters=f.num_filters,
-        lambdas=str(f["lambda"].value),
+        lambdas=(f["lambda"].value,),
         patch=SIZE,
         batch=1,
         steps=f.steps,

@@ -24,12 +24,13 @@ from absl import flags
 
 from experiments.common import doc_tables, places, program, records
 from experiments.common.program import ExperimentError
-from gllmm_tf.training import run as training
+from gllmm_tf.training.run import Run
+from gllmm_tf.training.settings import Settings
 
 BASE = {
     "num_filters": 48,
-    "entropy_widths": "512,512",
-    "lambdas": "0.0075",
+    "entropy_widths": (512, 512),
+    "lambdas": (0.0075,),
     "patch": 128,
     "batch": 8,
     "steps": 200,
@@ -58,7 +59,7 @@ VARIANTS = {
 FIELDS = ("name", "steps", "pixels", "loss", "bpp", "psnr", "seconds_per_step")
 
 
-def settings_of(name: str, common: dict, run_dir: str = "-") -> training.Settings:
+def settings_of(name: str, common: dict, run_dir: str = "-") -> Settings:
     """Returns the settings of a variant; `common` holds what all of them share."""
     values = {**BASE, **common, **VARIANTS[name]}
     base_steps = common.get("steps", BASE["steps"])
@@ -66,7 +67,7 @@ def settings_of(name: str, common: dict, run_dir: str = "-") -> training.Setting
     values.update(
         run_dir=run_dir, evaluate_every=0, validation_files=0, checkpoint_every=10**9, log_every=50
     )
-    return training.Settings(**values)
+    return Settings.of(**values)
 
 
 def train_once(name: str, common: dict) -> dict:
@@ -74,13 +75,13 @@ def train_once(name: str, common: dict) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_of(name, common, folder)
         with contextlib.redirect_stdout(sys.stderr):
-            run = training.Run(settings)
+            run = Run(settings)
             result = run.train()
         learner = run.learner
         steps, pixels = int(learner.step.numpy()), int(learner.pixels.numpy())
         seconds = float(learner.seconds.numpy())
     tf.keras.backend.clear_session()
-    if result is None or steps < settings.steps:
+    if result is None or steps < settings.schedule.steps:
         raise ExperimentError(f"{name}: stopped at step {steps}; the same command starts it anew.")
     [judged] = result["qualities"]
     return {
@@ -111,7 +112,7 @@ def run(common: dict, output: str) -> int:
     """
     rows = read_rows(output)
     for row in rows:
-        wanted = settings_of(row["name"], common).steps
+        wanted = settings_of(row["name"], common).schedule.steps
         if row["steps"] != wanted:
             raise ExperimentError(
                 f"{output}: {row['name']!r} has {row['steps']} steps, not {wanted}; choose another "

@@ -146,7 +146,7 @@ class Learner:
             return tf.keras.optimizers.Adam(settings.optimizer.learning_rate, epsilon=1e-8)
         return optimizers.Muon(
             settings.optimizer.learning_rate,
-            adam_ratio=settings.adam_learning_rate / settings.optimizer.learning_rate,
+            adam_ratio=settings.optimizer.adam_learning_rate / settings.optimizer.learning_rate,
             largest_matrix=settings.optimizer.muon_largest or None,
             product_dtype=settings.run.precision,
         )

@@ -128,6 +128,11 @@ class Muon(tf.keras.optimizers.Optimizer):
             return False
         return self.largest_matrix is None or min(matrix) <= self.largest_matrix
 
+    @property
+    def moments(self):
+        """A list per variable: [momentum] of Muon's kernels, [first, second moment] of Adam's."""
+        return self._moments
+
     def build(self, var_list):
         """Creates the momentum of Muon's kernels and both moments of Adam's variables."""
         super().build(var_list)

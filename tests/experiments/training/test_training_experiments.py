@@ -11,22 +11,21 @@ from experiments.common import places
 from experiments.common.program import ExperimentError
 from experiments.training import acceptance_training, overfit, training_comparison
 from gllmm_tf import config, errors
-from gllmm_tf.training import run as training
+from gllmm_tf.training.run import train
+from gllmm_tf.training.settings import Settings
 
 
 def test_acceptance_covers_every_kind_of_training():
     table = acceptance_training.configurations(60)
-    settings = {
-        name: training.Settings(train_glob="-", run_dir="-", **row) for name, row in table.items()
-    }
-    families = {s.model_config().families for s in settings.values()}
+    settings = {name: Settings.of(**row) for name, row in table.items()}
+    families = {s.model.config().families for s in settings.values()}
     subsets = (itertools.combinations(config.FAMILIES, n) for n in (1, 2, 3))
     assert families == set(itertools.chain(*subsets))
     for name in ("system", "metric", "optimizer", "rounding", "precision"):
-        assert len({getattr(s, name) for s in settings.values()}) == 2, name
-    assert len(settings["variable rate"].lambda_list) == 3
+        assert len({s.flat()[name] for s in settings.values()}) == 2, name
+    assert len(settings["variable rate"].model.lambdas) == 3
     first = settings["gllmm 200 steps"]
-    assert (first.steps, first.num_filters, first.batch) == (200, 32, 8)
+    assert (first.schedule.steps, first.model.num_filters, first.data.batch) == (200, 32, 8)
 
 
 def test_acceptance_reads_the_curve(tmp_path):
@@ -53,10 +52,12 @@ def test_comparison_differs_in_what_the_name_says():
     seen = {base}
     for name in training_comparison.VARIANTS:
         settings = training_comparison.settings_of(name, {"train_glob": "-"})
-        assert settings.steps * settings.batch * settings.patch**2 == 200 * 8 * 128**2, name
+        pixels = settings.schedule.steps * settings.data.batch * settings.data.patch**2
+        assert pixels == 200 * 8 * 128**2, name
         seen.add(settings)
     assert len(seen) == len(training_comparison.VARIANTS)
-    assert (base.learning_rate, base.flat, base.ema) == (1.2e-3, 0.2, 0.999)
+    optimizer = base.optimizer
+    assert (optimizer.learning_rate, base.schedule.flat, optimizer.ema) == (1.2e-3, 0.2, 0.999)
 
 
 def test_comparison_trains_what_is_missing(tmp_path, monkeypatch, eagerly):
@@ -79,7 +80,7 @@ def test_comparison_trains_what_is_missing(tmp_path, monkeypatch, eagerly):
     assert training_comparison.run(common, output) == 2
     assert training_comparison.run(common, output) == 0
     folder = str(tmp_path / "again")
-    result = training.train(training_comparison.settings_of("twice", common, folder))
+    result = train(training_comparison.settings_of("twice", common, folder))
     base, twice = training_comparison.read_rows(output)
     assert (base["steps"], twice["steps"]) == (2, 4)
     assert base["pixels"] == twice["pixels"] == 4 * 64**2
