@@ -32,7 +32,7 @@ from experiments.common import doc_tables, places, program, records
 from experiments.common.program import LimitError
 from experiments.rate_distortion.made_pictures import Picture, pictures
 from gllmm_tf import metrics
-from gllmm_tf.codec.codec import DEFAULT_QUALITY
+from gllmm_tf.config import DEFAULT_QUALITY
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.zoo import registry
 

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.common.coders import Coder, learned_coder
 from experiments.common.pictures import find_images
 from experiments.common.program import ExperimentError
-from gllmm_tf.codec.codec import DEFAULT_QUALITY
+from gllmm_tf.config import DEFAULT_QUALITY
 
 LADDERS = {  # settings that the search for an equal size tries, smallest file first
     "jpeg": [str(quality) for quality in range(1, 101)],

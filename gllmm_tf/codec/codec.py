@@ -37,7 +37,6 @@ from gllmm_tf.files import container
 from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import read_model
 
-DEFAULT_QUALITY = 4.0
 SHOWN_POSITIONS = 4096  # of y, from which on coding it has a progress bar
 
 Crop = tuple[int, int, int, int]
@@ -267,7 +266,7 @@ class Codec:
             if quality is not None:
                 raise ModelError("this model has one fixed rate; omit the quality", "quality")
             return 0
-        quality = min(DEFAULT_QUALITY, self.num_qualities) if quality is None else float(quality)
+        quality = float(self.config.default_quality if quality is None else quality)
         if not 1 <= quality <= self.num_qualities:
             raise ModelError(
                 f"quality is {quality:g}, it must be from 1 to {self.num_qualities}", "quality"

@@ -38,7 +38,6 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 import gllmm_tf
-from gllmm_tf.codec import codec as codec_module
 from gllmm_tf.errors import GllmmError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files import container, images
 from gllmm_tf.serve.limits import Limits
@@ -122,7 +121,7 @@ class _Service:
                 "model": registry.name_of(codec.identity) or codec.info.get("name"),
                 "identity": codec.identity.hex(),
                 "qualities": qualities,
-                "default_quality": qualities and min(codec_module.DEFAULT_QUALITY, qualities),
+                "default_quality": codec.config.default_quality,
                 "max_bytes": limits.bytes,
                 "max_pixels": limits.pixels,
                 "max_seconds": limits.seconds,
