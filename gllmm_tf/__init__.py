@@ -5,24 +5,57 @@
     data = codec.compress(pixels, quality=4)   # uint8 [H, W, 3] -> bytes of a .gllmm file
     pixels = codec.decompress(data)
 
-Importing the package is cheap; TensorFlow is loaded with the first use of what needs it.
+    model = gllmm_tf.CompressionModel.load()   # the same networks with gradients
+    out = model(x, quality=4)                  # float32 [B, H, W, 3] in 0..1
+    gllmm_tf.losses.rate_distortion_loss(x, out, lambdas=0.01)
+
+`dir(gllmm_tf)` lists what there is. Importing the package is cheap; TensorFlow is loaded with the first
+use of what needs it.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
+    from gllmm_tf import config, errors, layers, losses, metrics
+    from gllmm_tf.codec.codec import Codec
+    from gllmm_tf.config import ModelConfig
+    from gllmm_tf.model.compression import CompressionModel
+    from gllmm_tf.zoo.registry import models
 
 __version__ = "0.1.0"
 
-_LAZY = {
+__all__ = [
+    "Codec",
+    "CompressionModel",
+    "ModelConfig",
+    "__version__",
+    "config",
+    "errors",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+]
+
+_HOMES = {
     "Codec": "gllmm_tf.codec.codec",
-    "models": "gllmm_tf.zoo.registry",
     "CompressionModel": "gllmm_tf.model.compression",
     "ModelConfig": "gllmm_tf.config",
+    "models": "gllmm_tf.zoo.registry",
 }
+_MODULES = ("config", "errors", "layers", "losses", "metrics")
 
-__all__ = [*_LAZY, "__version__"]
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"gllmm_tf.{name}")
+    raise AttributeError(f"module 'gllmm_tf' has no attribute {name!r}")
 
 
-def __getattr__(name):
-    if name not in _LAZY:
-        raise AttributeError(f"module 'gllmm_tf' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_LAZY[name]), name)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

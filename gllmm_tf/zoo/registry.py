@@ -3,30 +3,46 @@
 Some ship in the package. Larger ones are files of their own, found by name in the folders that the
 environment variable `GLLMM_MODELS` lists (separated as in PATH). A folder with a file `SHA256SUMS`
 vouches for what stands in it: such a model is checked before it is used.
+
+A released model is never replaced: a name of `RELEASED` means the same weights in every version, and
+files that it wrote stay readable. A better model gets a new name; `DEFAULT_ALIAS` may move to it.
 """
+
+from __future__ import annotations
 
 import functools
 import hashlib
 import os
+from typing import Any
 
 from gllmm_tf.errors import ModelError
 from gllmm_tf.zoo.model_file import ModelFile
 
+RELEASED = {
+    "gllmm-n144": "cbd305495f79a420",
+    "gllmm-n48": "1e9b921049ceaaa6",
+}
+"""{name: identity} of every model that was ever released. Rows are added, never changed or removed."""
+
 DEFAULT_MODEL = "gllmm-n144"
+"""What `DEFAULT_ALIAS` and None stand for, a released model."""
+
+DEFAULT_ALIAS = "default"
+
 FOLDER = os.path.join(os.path.dirname(__file__), "weights")
 VARIABLE = "GLLMM_MODELS"
 CHECKSUMS = "SHA256SUMS"  # as `sha256sum` writes and checks it
 
 
-def folders():
+def folders() -> list[str]:
     """Folders in which models are looked for: the package's first, so that its names stay its own."""
     named = os.environ.get(VARIABLE, "").split(os.pathsep)
     return [FOLDER, *(f for f in named if f and os.path.isdir(f))]
 
 
-def _paths():
+def _paths() -> dict[str, str]:
     """`{name: path}` of all models that are found, those of the package first."""
-    paths = {}
+    paths: dict[str, str] = {}
     for folder in folders():
         for file in sorted(os.listdir(folder)):
             if file.endswith(".npz"):
@@ -34,46 +50,52 @@ def _paths():
     return paths
 
 
-def names():
-    """Names of the models that are found."""
+def names() -> list[str]:
+    """Names of the models that are found, without the alias."""
     return sorted(_paths())
 
 
-def shipped_names():
+def shipped_names() -> list[str]:
     """Names of those that are part of the package."""
     return sorted(f[:-4] for f in os.listdir(FOLDER) if f.endswith(".npz"))
 
 
-def path_of(name):
+def path_of(name: str) -> str:
     """Path of the file of a model that is found; KeyError if there is none."""
     return _paths()[name]
 
 
-def models():
+def models() -> dict[str, dict[str, Any]]:
     """`{name: info}` of the models: how each was trained and what was measured."""
     return {name: _read(path).info for name, path in sorted(_paths().items())}
 
 
-def read_model(name_or_path=None):
-    """The `ModelFile` of a name, a file or a training run's directory; None: the default.
+def read_model(name_or_path: str | os.PathLike | None = None) -> ModelFile:
+    """The `ModelFile` of a name, a file or a training run's directory.
+
+    Args:
+        name_or_path: A name, "default", or a path; a name comes first. None for the default.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
     """
-    name = os.fspath(name_or_path or DEFAULT_MODEL)
+    name = os.fspath(name_or_path or DEFAULT_ALIAS)
+    if name == DEFAULT_ALIAS:
+        name = DEFAULT_MODEL
     paths = _paths()
     if name in paths:
         return _read(paths[name])
     if not os.path.exists(name):
-        known = ", ".join(sorted(paths)) or "none"
+        known = ", ".join([DEFAULT_ALIAS, *sorted(paths)])
         raise ModelError(
             f"{name}: no model has this name ({known}) and no file this path; a folder with more "
-            f"models is named by {VARIABLE}"
+            f"models is named by {VARIABLE}",
+            "model",
         )
     return ModelFile.read(name)
 
 
-def name_of(identity):
+def name_of(identity: bytes) -> str | None:
     """Name of the model with this identity (8 bytes), or None."""
     for name, path in _paths().items():
         try:
@@ -86,24 +108,25 @@ def name_of(identity):
     return None
 
 
-def find_model(identity):
+def find_model(identity: bytes) -> str:
     """Like `name_of`, but a model that is not found raises ModelError."""
     name = name_of(identity)
     if name is None:
         raise ModelError(
             f"written by model {identity.hex()}, which does not ship with this version; "
-            f"name its file, or its folder in {VARIABLE}"
+            f"name its file, or its folder in {VARIABLE}",
+            "model",
         )
     return name
 
 
 @functools.cache
-def _read(path):
+def _read(path: str) -> ModelFile:
     _verify(path)
     return ModelFile.read(path)
 
 
-def _verify(path):
+def _verify(path: str) -> None:
     """Compares a file with the checksum that its folder has of it, if there is one."""
     folder, file = os.path.split(path)
     try:

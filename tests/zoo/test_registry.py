@@ -68,11 +68,26 @@ def test_unknown_name_tells_where_to_put_it(other):
         registry.read_model("theirs")
 
 
-def test_models_of_the_repository_are_those_of_its_checksums():
-    with open(os.path.join(registry.CHECKOUT, registry.CHECKSUMS), encoding="ascii") as f:
-        listed = dict(reversed(line.split()) for line in f)
-    files = {f for f in os.listdir(registry.CHECKOUT) if f.endswith(".npz")}
-    assert set(listed) == files
-    for file, digest in listed.items():
-        with open(os.path.join(registry.CHECKOUT, file), "rb") as f:
-            assert hashlib.sha256(f.read()).hexdigest() == digest
+def test_released_models_are_never_replaced():
+    """A file that a released model wrote stays readable: these rows may only become more."""
+    first = {"gllmm-n144": "cbd305495f79a420", "gllmm-n48": "1e9b921049ceaaa6"}
+    assert first.items() <= registry.RELEASED.items()
+    assert len(set(registry.RELEASED.values())) == len(registry.RELEASED)
+
+
+def test_released_models_ship_with_their_identities():
+    found = {name: registry.read_model(name).identity.hex() for name in registry.shipped_names()}
+    assert found == registry.RELEASED
+    for name, identity in registry.RELEASED.items():
+        assert registry.find_model(bytes.fromhex(identity)) == name
+
+
+def test_the_default_is_a_released_model_and_has_an_alias(other):
+    assert registry.DEFAULT_MODEL in registry.RELEASED
+    default = registry.read_model(registry.DEFAULT_MODEL)
+    assert registry.DEFAULT_ALIAS == "default"
+    assert registry.read_model("default") is default
+    assert registry.read_model(None) is default
+    assert registry.read_model() is default
+    shutil.copy(other / "mine.npz", other / "default.npz")  # the name is the package's own
+    assert registry.read_model("default") is default
