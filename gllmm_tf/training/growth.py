@@ -130,7 +130,7 @@ def revive(model, crops, fresh):
     """
     if model.gains is None:
         raise ModelError("only a variable-rate model can have channels revived")
-    features, y, error = _what_is_lacking(model, crops)
+    features, y, error = what_is_lacking(model, crops)
     unused = np.mean(np.abs(y) > 0.5, 0) < USED
     count = int(unused.sum())
     if count == len(unused):
@@ -149,7 +149,7 @@ def revive(model, crops, fresh):
     scale = np.median(y[:, ~unused].std(0)) / np.median((features @ directions).std(0))
 
     for block in (model.g_a.attentions[1], model.g_s.attentions[0], model.g_s.modules[0]):
-        _blind(block, unused)
+        blind(block, unused)
     for layer in (model.g_s.ups[0].up, model.g_s.ups[0].shortcut):
         _assign(layer.kernel, (..., unused, slice(None)), 0.0)
     kernel = np.reshape(scale * directions, (*model.g_a.last.kernel.shape[:-1], count))
@@ -164,7 +164,7 @@ def revive(model, crops, fresh):
     return unused
 
 
-def _what_is_lacking(model, crops):
+def what_is_lacking(model, crops):
     """Returns, for every position of y: what its last convolution sees, y, and the error in pixels.
 
     At the top quality, without rounding.
@@ -192,7 +192,7 @@ def _what_is_lacking(model, crops):
     ]
 
 
-def _blind(block, channels):
+def blind(block, channels):
     """Makes a residual block pass `channels` on unseen and unchanged but for their scale."""
     width = len(channels)
     for variable in block.weights:

@@ -1,6 +1,5 @@
 """Several devices and several workers: the same batch gives the same update as one process."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ from PIL import Image
 
 from gllmm_tf import errors
 from gllmm_tf.training import distribution
-from gllmm_tf.training import run as training
+from gllmm_tf.training.run import train
+from gllmm_tf.training.settings import Settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RUN = """
@@ -24,19 +24,21 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 devices = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[2])
 tf.config.set_logical_device_configuration(cpu, devices)
-from gllmm_tf import errors, training
+from gllmm_tf import errors
+from gllmm_tf.training.run import train
+from gllmm_tf.training.settings import Settings
 try:
-    training.train(training.Settings(**json.loads(sys.argv[1])))
+    train(Settings.of(**json.loads(sys.argv[1])))
 except errors.GllmmError as error:
     sys.exit(str(error))
 """
 TINY = dict(
     num_filters=8,
-    families="gaussian",
+    families=("gaussian",),
     components=1,
     stages=1,
-    entropy_widths="16,16",
-    lambdas="0.002,0.01,0.05",
+    entropy_widths=(16, 16),
+    lambdas=(0.002, 0.01, 0.05),
     patch=64,
     batch=4,
     steps=4,
@@ -53,7 +55,7 @@ TINY = dict(
 def start(settings, devices=1, **environment):
     """Starts a process that trains."""
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, json.dumps(dataclasses.asdict(settings)), str(devices)],
+        [sys.executable, "-c", RUN, json.dumps(settings.flat()), str(devices)],
         env={**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         stderr=subprocess.PIPE,
         text=True,
@@ -69,10 +71,8 @@ def one(tmp_path_factory):
     for i in range(4):
         small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
         small.resize((90 + i, 80), Image.BICUBIC).save(folder / f"pictures/{i}.png")
-    settings = training.Settings(
-        **TINY, train_glob=f"{folder}/pictures/*.png", run_dir=f"{folder}/run"
-    )
-    training.train(settings)
+    settings = Settings.of(**TINY, train_glob=[f"{folder}/pictures/*.png"], run_dir=f"{folder}/run")
+    train(settings)
     return settings
 
 
@@ -107,11 +107,11 @@ def assert_same_run(folder, expected):
 
 
 def test_two_devices_take_the_steps_of_one(one, tmp_path):
-    settings = dataclasses.replace(one, run_dir=str(tmp_path), strategy="mirrored")
+    settings = one.replace(run_dir=str(tmp_path), strategy="mirrored")
     process = start(settings, devices=2)
     errors_of_process = process.communicate()[1]
     assert process.returncode == 0, errors_of_process
-    assert_same_run(tmp_path, one.run_dir)
+    assert_same_run(tmp_path, one.run.run_dir)
     assert os.path.exists(tmp_path / "model.npz")
 
 
@@ -127,12 +127,12 @@ def free_ports(count):
 
 def test_two_workers_resume_and_take_the_steps_of_one(one, tmp_path):
     """From the checkpoint of step 2; only the chief writes."""
-    shutil.copytree(one.run_dir, tmp_path / "run")
+    shutil.copytree(one.run.run_dir, tmp_path / "run")
     checkpoints = tmp_path / "run" / "checkpoints"
     for path in checkpoints.glob("ckpt-4*"):
         path.unlink()
     (checkpoints / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\n')
-    settings = dataclasses.replace(one, run_dir=str(tmp_path / "run"), strategy="multi_worker")
+    settings = one.replace(run_dir=str(tmp_path / "run"), strategy="multi_worker")
     workers = [f"localhost:{port}" for port in free_ports(2)]
     processes = []
     for index in range(2):
@@ -143,11 +143,11 @@ def test_two_workers_resume_and_take_the_steps_of_one(one, tmp_path):
     assert [process.returncode for process in processes] == [0, 0], said
     assert "from step 2" in said[0] and "step 4: loss" in said[0]
     assert "from step 2" not in said[1] and "step 4: loss" not in said[1]
-    assert_same_run(tmp_path / "run", one.run_dir)
+    assert_same_run(tmp_path / "run", one.run.run_dir)
 
 
 def test_refusals_are_one_line(monkeypatch):
-    with pytest.raises(errors.GllmmError, match="--strategy='all' is unknown; choose one of one"):
+    with pytest.raises(errors.GllmmError, match="strategy='all' is unknown; choose one of one"):
         distribution.Devices("all")
     for value in ("", "{", '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}'):
         monkeypatch.setenv("TF_CONFIG", value)
@@ -155,5 +155,5 @@ def test_refusals_are_one_line(monkeypatch):
             distribution.Devices("multi_worker")
     devices = distribution.Devices()
     devices.count = 3
-    with pytest.raises(errors.GllmmError, match="--batch=8 cannot be shared by 3 devices"):
+    with pytest.raises(errors.GllmmError, match="batch=8 cannot be shared by 3 devices"):
         devices.share(8)

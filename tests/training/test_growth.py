@@ -11,7 +11,8 @@ from gllmm_tf.config import ModelConfig
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model.compression import build
 from gllmm_tf.training import growth
-from gllmm_tf.training import run as training
+from gllmm_tf.training.learner import Learner
+from gllmm_tf.training.settings import Settings
 from gllmm_tf.zoo.model_file import ModelFile, export_model
 
 SMALL = dict(num_filters=8, components=1, entropy_widths=(12, 16), lambdas=(0.002, 0.05))
@@ -108,9 +109,7 @@ def test_learner_starts_from_a_model_file(tmp_path):
     path = tmp_path / "small.npz"
     before = {"identity": "ab", "steps": 5, "pixels_seen": 50, "started_from": None}
     export_model(small, path, {"steps": 7, "pixels_seen": 99, "started_from": before})
-    settings = training.Settings(
-        train_glob="unused",
-        run_dir=str(tmp_path),
+    settings = Settings.of(
         num_filters=14,
         trunk_widths="8,10,12",
         components=1,
@@ -121,10 +120,13 @@ def test_learner_starts_from_a_model_file(tmp_path):
         patch=64,
         batch=1,
     )
-    learner = training.Learner(settings)
+    learner = Learner(settings)
     assert learner.config.trunk_widths == (8, 10, 12)
-    assert learner.started_from["steps"] == 7 and learner.started_from["pixels_seen"] == 99
-    assert learner.started_from["started_from"] == before
+    assert (
+        learner.start["started_from"]["steps"] == 7
+        and learner.start["started_from"]["pixels_seen"] == 99
+    )
+    assert learner.start["started_from"]["started_from"] == before
     ours = learner.model.g_a.path[0].down.kernel.numpy()[..., :8]
     theirs = small.g_a.path[0].down.kernel.numpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-3)  # stored in 16 bits
@@ -137,12 +139,12 @@ RICH = dict(LARGE, lambdas=(0.002, 0.01, 0.5), trunk_widths=(12, 14, 16))
 def with_unused_channels():
     """A model in which three channels of y are always zero, and crops."""
     model = randomised(RICH, 7)
-    growth._blind(model.g_a.attentions[1], np.isin(np.arange(14), UNUSED))
+    growth.blind(model.g_a.attentions[1], np.isin(np.arange(14), UNUSED))
     kernel = 40.0 * model.g_a.last.kernel.numpy()
     kernel[..., UNUSED] = 0.0
     model.g_a.last.kernel.assign(kernel)
     for block in (model.g_s.attentions[0], model.g_s.modules[0]):
-        growth._blind(block, np.isin(np.arange(14), UNUSED))
+        growth.blind(block, np.isin(np.arange(14), UNUSED))
     rng = np.random.default_rng(9)
     coarse = rng.integers(0, 256, (24, 16, 16, 3), np.uint8)
     return model, coarse.repeat(4, 1).repeat(4, 2)
@@ -191,7 +193,7 @@ def test_revived_channels_leave_the_mixtures_of_others(revived):
 def test_revived_channels_say_what_the_picture_lacks(revived):
     """As much as the same number of the best functions of the features can, and more than others."""
     before, after, crops = revived
-    features, _, error = growth._what_is_lacking(before, crops)
+    features, _, error = growth.what_is_lacking(before, crops)
     new = features @ after.g_a.last.kernel.numpy()[..., UNUSED].reshape(-1, len(UNUSED))
     other = features @ np.random.default_rng(1).normal(size=(features.shape[1], len(UNUSED)))
 
@@ -208,7 +210,7 @@ def test_revived_channels_say_what_the_picture_lacks(revived):
 def test_revive_refuses_a_model_without_any_channel_in_use():
     model, crops = with_unused_channels()
     model.g_a.last.kernel.assign(0 * model.g_a.last.kernel)
-    growth._blind(model.g_a.attentions[1], np.ones(14, bool))
+    growth.blind(model.g_a.attentions[1], np.ones(14, bool))
     with pytest.raises(ModelError, match="no channel of y is in use"):
         growth.revive(model, crops, model)
 
@@ -229,9 +231,7 @@ def test_revive_refuses_a_fixed_rate_and_leaves_a_full_model_alone():
 def test_learner_holds_back_the_rate_of_revived_channels(tmp_path):
     path = tmp_path / "start.npz"
     export_model(randomised(SMALL, 1), path, {"steps": 7, "revived": [2, 6]})
-    settings = training.Settings(
-        train_glob="unused",
-        run_dir=str(tmp_path),
+    settings = Settings.of(
         num_filters=10,
         components=1,
         entropy_widths="12,16",
@@ -242,12 +242,12 @@ def test_learner_holds_back_the_rate_of_revived_channels(tmp_path):
         patch=64,
         batch=1,
     )
-    learner = training.Learner(settings)
+    learner = Learner(settings)
     for step, part in ((0, 0.0), (5, 0.5**4), (10, 1.0), (99, 1.0)):
         learner.step.assign(step)
         wanted = np.ones(10)
         wanted[[2, 6, 8, 9]] = part  # 8 and 9 are beyond those of the start
-        np.testing.assert_allclose(learner._rate_gradient(), wanted, rtol=1e-6)
+        np.testing.assert_allclose(learner.rate_gradient(), wanted, rtol=1e-6)
 
 
 def test_script_writes_a_start(tmp_path):

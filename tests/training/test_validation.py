@@ -10,8 +10,8 @@ from PIL import Image
 from gllmm_tf import Codec
 from gllmm_tf.coding import tables
 from gllmm_tf.model.compression import CompressionModel
-from gllmm_tf.training import run as training
 from gllmm_tf.training import validation
+from gllmm_tf.training.judge import table
 from gllmm_tf.zoo import registry
 
 ASSET = os.path.join(os.path.dirname(__file__), "..", "..", "assets", "friends.png")
@@ -50,11 +50,11 @@ def test_files_of_a_trained_model_are_as_large_as_it_estimates():
 
 def test_table():
     row = {"quality": 1, "lambda": 0.01, "loss": 2.5, "bpp": 0.25, "psnr": 30.0}
-    head, line = training.table({"loss": 2.5, "qualities": [row]})
+    head, line = table({"loss": 2.5, "qualities": [row]})
     assert head.split() == ["quality", "lambda", "bpp", "PSNR", "dB", "loss"]
     assert line.split() == ["1", "0.01", "0.2500", "30.00", "2.5000"]
     files = {"pictures": 4, "estimated_bpp": 0.3, "bpp": 0.31, "psnr": 29.5}
     row = {**row, "ms_ssim": 0.95, "files": files}
-    head, line = training.table({"loss": 2.5, "qualities": [row]})
+    head, line = table({"loss": 2.5, "qualities": [row]})
     assert "MS-SSIM   | 4 files: bpp  estimate  PSNR dB" in head
     assert line.split()[-5:] == ["0.95000", "|", "0.3100", "0.3000", "29.50"]

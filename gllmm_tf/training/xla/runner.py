@@ -139,14 +139,14 @@ class Run:
                 f"--steps_per_call={options.steps_per_call} only {calls} are left; lower that, or "
                 "leave --fit_seconds out"
             )
-        self._stop = None
+        self.stop_reason = None
 
     def _stretch(self, steps):
         """Gives the schedule of the learning rate another length, and the run with it."""
         self.schedule = stretched(self.exported_schedule, steps)
         self.steps = steps
 
-    def _fit(self, seconds_per_step, seconds):
+    def fit(self, seconds_per_step, seconds):
         """Chooses the length of the run: as many steps as the seconds that are left have room for."""
         count = self.options.steps_per_call
         steps = self.step + int(max(0.0, seconds) / seconds_per_step)
@@ -223,21 +223,21 @@ class Run:
         bad, saved = 0, self.step
         saving = sum(a.nbytes for a in self.state.values()) / 100e6  # a first guess, in seconds
         state, self.state = group.put(self.state), None
-        with self._signals(), concurrent.futures.ThreadPoolExecutor(1) as loader:
-            ahead = loader.submit(self._inputs, group, self.step)
+        with self.signals(), concurrent.futures.ThreadPoolExecutor(1) as loader:
+            ahead = loader.submit(self.inputs_from, group, self.step)
             group.prepare(state, ahead.result()[0])
             meter = Meter(self)
-            while self.step < self.steps and not self._stop:
+            while self.step < self.steps and not self.stop_reason:
                 inputs, stop = ahead.result()
                 if stop < self.steps:
-                    ahead = loader.submit(self._inputs, group, stop)
+                    ahead = loader.submit(self.inputs_from, group, stop)
                 state, metrics = group.run(state, inputs)
                 metrics = np.asarray(metrics)  # waits for the device
                 bad = meter.add(metrics, bad)
                 self.step, before = stop, self.step
                 if options.fit_seconds and not self.fitted and meter.calls >= FIT_CALLS:
                     left = 0.98 * (options.fit_seconds - (time.monotonic() - began) - 2.0 * saving)
-                    self._fit(meter.call_seconds / len(metrics), left)
+                    self.fit(meter.call_seconds / len(metrics), left)
                 if bad >= self.manifest["skips_until_stop"]:
                     raise RunError(
                         f"{options.out}: {bad} steps in a row, to step {stop}, had a non-finite "
@@ -248,20 +248,20 @@ class Run:
                 if options.max_seconds and (
                     spent + 1.2 * meter.call_seconds + 2.0 * saving > options.max_seconds
                 ):
-                    self._stop = f"time limit of {options.max_seconds:.0f} s"
-                last = self._stop or stop == self.steps
+                    self.stop_reason = f"time limit of {options.max_seconds:.0f} s"
+                last = self.stop_reason or stop == self.steps
                 if last or crossed(before, stop, options.log_every):
                     say(meter.flush())
                 due = last or crossed(before, stop, options.checkpoint_every)
                 if due and not bad:  # else the state may be what makes the steps bad
                     start = time.monotonic()
-                    self._save(group, state)
+                    self.save(group, state)
                     saved, saving = stop, time.monotonic() - start
-        if self._stop:
-            say(f"stopped at step {self.step}: {self._stop}; the same command continues")
+        if self.stop_reason:
+            say(f"stopped at step {self.step}: {self.stop_reason}; the same command continues")
         return self.step
 
-    def _inputs(self, group, first):
+    def inputs_from(self, group, first):
         """Returns what the steps from `first` on need, on the device, and the step after them."""
         count = self.options.steps_per_call
         stop = min(first + count - first % count, self.steps)
@@ -277,7 +277,7 @@ class Run:
         }
         return group.put(inputs), stop
 
-    def _save(self, group, state):
+    def save(self, group, state):
         path = os.path.join(self.options.out, f"checkpoint-{self.step:08d}")
         facts = {
             "step": self.step,
@@ -300,11 +300,11 @@ class Run:
                 shutil.rmtree(old)
 
     @contextlib.contextmanager
-    def _signals(self):
+    def signals(self):
         """SIGINT and SIGTERM stop the run after the current call."""
 
         def handle(number, _):
-            self._stop = signal.Signals(number).name
+            self.stop_reason = signal.Signals(number).name
 
         before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
