@@ -5,10 +5,10 @@ x [B, 3, H, W] in 0..1, quality --> g_a, gain --> y [B, N, H/16, W/16]
 y_hat [B, N, h, w], quality --> inverse gain, g_s --> x_hat [B, 3, 16 h, 16 w], not clipped
 ```
 
-The same functions as the signatures `analysis` and `synthesis` of `gllmm_tf.export`, with ONNX's order
-of axes. They consist of convolutions and element-wise operations only, so the graph is built here layer
-by layer, with the package `onnx` alone and no conversion of TensorFlow's graphs. Batch, height and width
-are free. Weights are float32.
+The same functions as the signatures `analysis` and `synthesis` of `export/saved_model.py`, with
+ONNX's order of axes. They consist of convolutions and element-wise operations only, so the graph is
+built here layer by layer, with the package `onnx` alone and no conversion of TensorFlow's graphs.
+Batch, height and width are free. Weights are float32.
 """
 
 import importlib
@@ -42,7 +42,7 @@ def save(model_file, path):
     """Writes both files into the folder `path`, new or empty, and compares them with the layers.
 
     Args:
-        model_file: `gllmm_tf.model_file.ModelFile`.
+        model_file: `gllmm_tf.zoo.model_file.ModelFile`.
         path: Folder.
 
     Returns:
@@ -78,7 +78,7 @@ def save(model_file, path):
 
 
 def analysis_model(model_file, networks):
-    """`onnx.ModelProto` of g_a and the gain. networks: `gllmm_tf.export.float_networks`."""
+    """`onnx.ModelProto` of g_a and the gain. networks: `saved_model.float_networks`."""
     graph = _Graph()
     y = _path(graph, networks.g_a, "x")
     if networks.gains is not None:
@@ -89,7 +89,7 @@ def analysis_model(model_file, networks):
 
 
 def synthesis_model(model_file, networks):
-    """`onnx.ModelProto` of the inverse gain and g_s. networks: `gllmm_tf.export.float_networks`."""
+    """`onnx.ModelProto` of the inverse gain and g_s. networks: `saved_model.float_networks`."""
     graph = _Graph()
     y_hat = "y_hat"
     if networks.gains is not None:
@@ -158,7 +158,7 @@ def _path(graph, transform, x):
 def _layer(graph, layer, x):
     """Appends a layer. By its exact type: a subclass computes something else."""
     if type(layer) not in _LAYERS:
-        raise TypeError(f"{type(layer).__name__} has no ONNX form in gllmm_tf.onnx_export")
+        raise TypeError(f"{type(layer).__name__} has no ONNX form in {__name__}")
     return _LAYERS[type(layer)](graph, layer, x)
 
 

@@ -35,7 +35,7 @@ def save(model_file, path, max_pixels=MAX_PIXELS):
     """Writes the model as a SavedModel with the signatures `SIGNATURES`.
 
     Args:
-        model_file: `gllmm_tf.model_file.ModelFile`.
+        model_file: `gllmm_tf.zoo.model_file.ModelFile`.
         path: Folder to write; new, or empty.
         max_pixels: The largest width x height that `decompress` accepts.
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from gllmm_tf.cli import main as cli
 from gllmm_tf.errors import GllmmError, ModelError
 from gllmm_tf.export import onnx
 from gllmm_tf.export.saved_model import ExportedCodec
-from gllmm_tf.layers import CausalConv2D
+from gllmm_tf.layers import CausalConv2D, Conv2D
 from gllmm_tf.model.compression import build
 from gllmm_tf.zoo.model_file import ModelFile
 
@@ -83,8 +84,7 @@ def test_files_compute_what_the_layers_compute(exported, batch, rows, columns):
 
 
 def test_files_say_what_they_are(exported):
-    import onnx
-
+    checker = pytest.importorskip("onnx", exc_type=ImportError).checker
     stored, functions, sessions, _ = exported
     n = stored.config.num_filters
     rate = [("quality", [])] if stored.config.num_qualities else []
@@ -102,7 +102,7 @@ def test_files_say_what_they_are(exported):
         "model": stored.identity.hex(),
         "config": stored.config.to_json(),
     }
-    onnx.checker.check_model(model, full_check=True)
+    checker.check_model(model, full_check=True)
 
 
 @pytest.mark.parametrize("exported", ["variable"], indirect=True)
@@ -152,6 +152,9 @@ def test_missing_packages_are_named(package, tmp_path, monkeypatch):
         onnx.save(None, tmp_path / "new")
 
 
-def test_layers_without_an_onnx_form_are_refused():
-    with pytest.raises(TypeError, match="CausalConv2D has no ONNX form"):
-        onnx._layer(None, CausalConv2D(4), "x")
+@pytest.mark.parametrize("layer", [CausalConv2D(4), type("OtherConv", (Conv2D,), {})(4, 3)])
+def test_layers_without_an_onnx_form_are_refused(layer):
+    pytest.importorskip("onnx", exc_type=ImportError)
+    networks = types.SimpleNamespace(g_a=types.SimpleNamespace(path=[layer]), gains=None)
+    with pytest.raises(TypeError, match=f"{type(layer).__name__} has no ONNX form"):
+        onnx.analysis_model(None, networks)
