@@ -5,6 +5,7 @@
 
 PYTHON ?= $(shell for v in 3.11 3.10 3.9; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done; echo python3)
 VENV ?= .venv
+JAX_VENV ?= .venv-jax
 WORKERS ?= 2
 RUN = $(VENV)/bin/python
 
@@ -13,10 +14,10 @@ RUN = $(VENV)/bin/python
 demo: $(VENV)/.demo
 	$(RUN) -m experiments.demo
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(JAX_VENV)/.python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(RUN) -m pytest -n $(WORKERS) --dist loadfile
+	GLLMM_JAX_PYTHON="$$(cat $(JAX_VENV)/.python)" $(RUN) -m pytest -n $(WORKERS) --dist loadfile
 
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
@@ -36,5 +37,18 @@ $(VENV)/.test: setup.py | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet -e '.[test,experiments,onnx,serve,beam]'
 	@touch $@ $(VENV)/.demo
 
+# The exported training step runs under JAX, which cannot live beside TensorFlow 2.14. The file .python
+# names the interpreter that has it, and is empty where no JAX of the tested versions can be installed.
+$(JAX_VENV)/.python: Makefile
+	@mkdir -p $(JAX_VENV)
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  $(PYTHON) -m venv $(JAX_VENV) && \
+	  $(JAX_VENV)/bin/python -m pip install --quiet 'jax>=0.7,<0.13' 'numpy>=2,<3' && \
+	  echo '$(abspath $(JAX_VENV))/bin/python' > $@; \
+	else \
+	  echo 'the tests under JAX are skipped: JAX 0.7 and later need Python 3.11 (make PYTHON=python3.11)'; \
+	  : > $@; \
+	fi
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(JAX_VENV) demo build *.egg-info
