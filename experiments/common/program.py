@@ -63,7 +63,10 @@ def status_of(work: Callable[[], None]) -> int:
     """Runs `work` and returns the exit status; what went wrong is a line on standard error."""
     try:
         work()
-    except (ExperimentError, GllmmError) as error:
+    except GllmmError as error:
+        print(error.with_flag(), file=sys.stderr)
+        return 1
+    except ExperimentError as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
@@ -125,7 +128,7 @@ def define_page(page: str) -> None:
 
 def define_photographs() -> None:
     """Defines --train_glob and --cache_dir, as train.py has them."""
-    flags.DEFINE_string("train_glob", "", "Comma-separated globs of training pictures (quoted).")
+    flags.DEFINE_list("train_glob", [], "Globs of training pictures, quoted, with commas between.")
     flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded pictures.")
 
 

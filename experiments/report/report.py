@@ -105,6 +105,11 @@ def _average_data(codec: str, point: results.Point) -> dict:
     }
 
 
+def _curve_data(curve: bd_rate.Curve) -> dict:
+    points = np.stack([curve.bpp, curve.quality], -1).tolist()
+    return {"codec": curve.codec, "published": curve.published, "points": points}
+
+
 def _bd_rate_data(curves: dict[str, list[bd_rate.Curve]], anchor: str) -> dict:
     """Returns codec -> metric -> [percent, low, high] or None, exactly as `bd_rate.table` has it."""
     return {
@@ -186,17 +191,7 @@ def report_data(
         "images": sorted({row["image"] for row in rows}),
         "common": sorted(results.common_images(rows)),
         "averages": [_average_data(codec, p) for codec, points in averages.items() for p in points],
-        "curves": {
-            metric: [
-                {
-                    "codec": curve.codec,
-                    "published": curve.published,
-                    "points": np.stack([curve.bpp, curve.quality], -1).tolist(),
-                }
-                for curve in curves[metric]
-            ]
-            for metric in curves
-        },
+        "curves": {m: [_curve_data(curve) for curve in curves[m]] for m in curves},
         "bd_rates": {codec: _bd_rate_data(curves, codec) for codec in anchors},
         "anchor": anchor,
         "shown": DEFAULT_PUBLISHED,

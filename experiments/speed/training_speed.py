@@ -39,7 +39,7 @@ LIMIT = 1.0
 class Ours:
     """Steps of gllmm_tf."""
 
-    def __init__(self, num_filters, batch, patch, optimizer):
+    def __init__(self, num_filters: int, batch: int, patch: int, optimizer: str):
         settings = Settings.of(
             num_filters=num_filters,
             batch=batch,
@@ -53,7 +53,8 @@ class Ours:
         self._quality = np.zeros(batch, np.float32)
         self.seconds(2)  # traces
 
-    def seconds(self, steps):
+    def seconds(self, steps: int) -> float:
+        """Takes some steps and returns their seconds."""
         start = time.perf_counter()
         for step in range(steps):
             self._learner.take_step(self._crops, self._quality, step)

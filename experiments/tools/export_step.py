@@ -11,60 +11,40 @@ initial weights. About two minutes for N = 48 on two cores. Then, on a machine w
 and back here: experiments/tools/import_state.py. docs/accelerators.md has the whole story.
 """
 
-import os
-import sys
+from __future__ import annotations
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from absl import flags
 
-from absl import flags  # noqa: E402
+from experiments.common import program
+from gllmm_tf.training import flags as training_flags
+from gllmm_tf.training.xla import export
 
-from gllmm_tf import errors  # noqa: E402
-from gllmm_tf.training import flags as training_flags  # noqa: E402
-from gllmm_tf.training.xla import export  # noqa: E402
-
-PROGRAM = "export_step"
 PRECISIONS = ("float32", "bfloat16")
 
 
-def main(argv):
-    values = flags.FlagValues()
-    training_flags.define(values)
-    flags.DEFINE_string("export_dir", None, "Folder to write; new or empty.", flag_values=values)
-    flags.DEFINE_list(
-        "programs",
-        list(PRECISIONS),
-        "Precisions of which the step is exported.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "pictures", "", "File to write the training pictures to; .npz.", flag_values=values
-    )
-    flags.DEFINE_bool(
-        "encoded",
-        False,
-        "Put the picture files as they are into --pictures (runner.py then needs Pillow).",
-        flag_values=values,
-    )
-    flags.mark_flag_as_required("export_dir", flag_values=values)
+def define_flags() -> None:
+    training_flags.define(flags.FLAGS)
+    flags.DEFINE_string("export_dir", None, "Folder to write; new or empty.", required=True)
+    text = "Precisions of which the step is exported."
+    flags.DEFINE_list("programs", list(PRECISIONS), text)
+    flags.DEFINE_string("pictures", "", "File to write the training pictures to; .npz.")
+    text = "Put the picture files as they are into --pictures (runner.py then needs Pillow)."
+    flags.DEFINE_bool("encoded", False, text)
     flags.register_validator(
         "programs",
         lambda names: names and set(names) <= set(PRECISIONS),
         "choose float32, bfloat16 or both",
-        flag_values=values,
     )
-    rest = training_flags.parse(PROGRAM, values, argv)
-    if rest is None:
-        return
-    try:
-        settings = training_flags.settings_of(values)
-        export.export_step(settings, values.export_dir, values.programs)
-        print(f"{values.export_dir}: the step, {', '.join(values.programs)}")
-        if values.pictures:
-            count = export.write_pictures(settings, values.pictures, values.encoded)
-            print(f"{values.pictures}: {count} training pictures")
-    except errors.GllmmError as error:
-        sys.exit(training_flags.line_of(PROGRAM, error))
+
+
+def main(f: flags.FlagValues) -> None:
+    settings = training_flags.settings_of(f)
+    export.export_step(settings, f.export_dir, f.programs)
+    print(f"{f.export_dir}: the step, {', '.join(f.programs)}")
+    if f.pictures:
+        count = export.write_pictures(settings, f.pictures, f.encoded)
+        print(f"{f.pictures}: {count} training pictures")
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    program.run(main, define_flags)

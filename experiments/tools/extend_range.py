@@ -28,7 +28,7 @@ from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
 def define_flags() -> None:
     flags.DEFINE_string("model", DEFAULT_MODEL, "Name, file or run of a variable-rate model.")
     flags.DEFINE_float("by", 0.2, "How far, in qualities.", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_string("train_glob", None, "Training photographs, as for train.py.", required=True)
+    flags.DEFINE_list("train_glob", None, "Training photographs, as for train.py.", required=True)
     flags.DEFINE_integer("validation_images", 16, "Photographs held out, as for train.py.")
     flags.DEFINE_integer("validation_size", 256, "Side of their centres, as for train.py.")
     flags.DEFINE_string("output", None, "The model file to write.", required=True)

@@ -12,41 +12,35 @@ pictures, the same as at the export, tell the loss on those that are held out an
 channel of y is empty; without them the model works, and its files are some bytes larger.
 """
 
-import os
-import sys
+from __future__ import annotations
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from absl import flags
 
-from absl import app, flags  # noqa: E402
-
-from gllmm_tf import errors  # noqa: E402
-from gllmm_tf.training import flags as training_flags  # noqa: E402
-from gllmm_tf.training.xla import take_back  # noqa: E402
-
-STATE = flags.DEFINE_string("state", None, "Folder that runner.py wrote, or a checkpoint in it.")
-RUN_DIR = flags.DEFINE_string("run_dir", "", "Run to write: new, or the one that was exported.")
-MODEL = flags.DEFINE_string("model", "", "Model file to write: .npz.")
-TRAIN_GLOB = flags.DEFINE_list(
-    "train_glob", "", "With --model: the pictures of the run; globs with commas in between."
-)
-flags.mark_flag_as_required("state")
+from experiments.common import program
+from experiments.common.program import ExperimentError
+from gllmm_tf.training.xla import take_back
 
 
-def main(argv):
-    if len(argv) > 1:
-        sys.exit(f"import_state.py: unexpected argument {argv[1]!r}; see --help")
-    if not RUN_DIR.value and not MODEL.value:
-        sys.exit("import_state.py: nothing to write; give --run_dir or --model")
-    try:
-        if RUN_DIR.value:
-            _, step = take_back.import_state(STATE.value, RUN_DIR.value)
-            print(f"{RUN_DIR.value}: at step {step}, with a model")
-        if MODEL.value:
-            step = take_back.import_model(STATE.value, MODEL.value, TRAIN_GLOB.value)
-            print(f"{MODEL.value}: the model of step {step}")
-    except errors.GllmmError as error:
-        sys.exit(training_flags.line_of("import_state", error))
+def define_flags() -> None:
+    text = "Folder that runner.py wrote, or a checkpoint in it."
+    flags.DEFINE_string("state", None, text, required=True)
+    text = "Run to write: new, or the one that was exported."
+    flags.DEFINE_string("run_dir", "", text)
+    flags.DEFINE_string("model", "", "Model file to write: .npz.")
+    text = "With --model: the pictures of the run; globs with commas in between."
+    flags.DEFINE_list("train_glob", [], text)
+
+
+def main(f: flags.FlagValues) -> None:
+    if not f.run_dir and not f.model:
+        raise ExperimentError("Nothing to write; give --run_dir or --model.")
+    if f.run_dir:
+        _, step = take_back.import_state(f.state, f.run_dir)
+        print(f"{f.run_dir}: at step {step}, with a model")
+    if f.model:
+        step = take_back.import_model(f.state, f.model, f.train_glob)
+        print(f"{f.model}: the model of step {step}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    program.run(main, define_flags)

@@ -23,7 +23,7 @@ PATCH = 128
 
 def define_flags() -> None:
     flags.DEFINE_string("model", DEFAULT_MODEL, "Name, file or run of a variable-rate model.")
-    flags.DEFINE_string("train_glob", None, "Training photographs, as for train.py.", required=True)
+    flags.DEFINE_list("train_glob", None, "Training photographs, as for train.py.", required=True)
     flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded photographs.")
     flags.DEFINE_integer("crops", 512, f"Crops, {PATCH} pixels wide, on which the start is fitted.")
     flags.DEFINE_integer("validation_images", 16, "Photographs held out, as for train.py.")

@@ -44,7 +44,7 @@ from gllmm_tf.training.settings import Settings
 
 SAME = {  # what all configurations have in common; the flags may change some
     "num_filters": 24,
-    "lambdas": "0.0075",
+    "lambdas": (0.0075,),
     "patch": 128,
     "batch": 8,
     "steps": 500,
@@ -122,8 +122,8 @@ def train_once(configuration: Configuration, common: dict, pictures, held_out) -
     label = f"{configuration.name}, seed {settings.run.seed}"
     quiet = not sys.stderr.isatty()
     bar = tqdm(batches, label, settings.schedule.steps, unit="step", leave=False, disable=quiet)
-    for step, (batch, quality) in enumerate(bar):
-        learner.take_step(batch, quality, step)
+    for step, (some, quality) in enumerate(bar):
+        learner.take_step(some, quality, step)
     seconds = time.monotonic() - start
     with learner.averaged():
         judged = learner.judge.evaluate(held_out)["qualities"][0]
@@ -143,7 +143,7 @@ def train_once(configuration: Configuration, common: dict, pictures, held_out) -
 
 
 def run(
-    train_glob: str,
+    train_glob: str | Sequence[str],
     cache_dir: str,
     output: str,
     seeds: Sequence[int],
@@ -154,7 +154,7 @@ def run(
     """Trains what `output` does not have yet, seed by seed, and appends it row by row.
 
     Args:
-        train_glob: pictures; the same 16 of them are held out from every run.
+        train_glob: glob or globs of pictures; the same 16 of them are held out from every run.
         cache_dir: folder for the decoded pictures.
         output: the CSV.
         seeds: of the runs.
@@ -169,8 +169,7 @@ def run(
         ExperimentError: `output` has runs with other settings.
     """
     began = time.monotonic()
-    # Settings want a folder for a run; nothing is written there.
-    common = {**SAME, **changes, "train_glob": train_glob, "run_dir": cache_dir}
+    common = {**SAME, **changes}
     rows = read_rows(output)
     _refuse_other_settings(rows, common, output)
     done = {(row["config"], row["seed"]) for row in rows}
@@ -203,7 +202,7 @@ def read_rows(path: str) -> list[dict]:
 
 def _refuse_other_settings(rows: list[dict], common: dict, path: str) -> None:
     mine = {name: common.get(name) for name in ALIKE if name != "lambda"}
-    mine["lambda"] = float(common["lambdas"])
+    [mine["lambda"]] = common["lambdas"]
     for row in rows:
         theirs = {name: row[name] for name in mine}
         if theirs != mine:

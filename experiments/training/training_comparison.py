@@ -59,7 +59,7 @@ VARIANTS = {
 FIELDS = ("name", "steps", "pixels", "loss", "bpp", "psnr", "seconds_per_step")
 
 
-def settings_of(name: str, common: dict, run_dir: str = "-") -> Settings:
+def settings_of(name: str, common: dict, run_dir: str = "") -> Settings:
     """Returns the settings of a variant; `common` holds what all of them share."""
     values = {**BASE, **common, **VARIANTS[name]}
     base_steps = common.get("steps", BASE["steps"])
