@@ -8,6 +8,7 @@ own exceptions.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 
@@ -22,6 +23,10 @@ class GllmmError(Exception):
     def __init__(self, message: str = "", argument: str | None = None):
         super().__init__(message)
         self.argument = argument
+
+    def with_flag(self) -> str:
+        """The message for a command line, whose flag has the name of the argument."""
+        return f"{self} (--{self.argument})" if self.argument else str(self)
 
 
 class FormatError(GllmmError):
@@ -40,12 +45,20 @@ class OutOfMemoryError(GllmmError, MemoryError):
     """The machine has too little memory for what was asked; nothing is wrong with the data."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out.
+
+    Python and NumPy raise MemoryError; the operating system an OSError of its own number; TensorFlow
+    its ResourceExhaustedError, known here by its name because this module needs no TensorFlow.
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+
+
 @contextlib.contextmanager
 def running_out_of_memory(work: str, remedy: str = "free some memory") -> Iterator[None]:
     """Turns whatever says that memory ran out inside the block into an `OutOfMemoryError`.
-
-    Python and NumPy raise MemoryError, TensorFlow its own ResourceExhaustedError, known here by its
-    name because this module needs no TensorFlow.
 
     Args:
         work: What was being done, for the message.
@@ -56,6 +69,6 @@ def running_out_of_memory(work: str, remedy: str = "free some memory") -> Iterat
     except OutOfMemoryError:
         raise
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        if is_out_of_memory(error):
             raise OutOfMemoryError(f"not enough memory for {work}; {remedy}") from error
         raise

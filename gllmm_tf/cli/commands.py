@@ -37,6 +37,7 @@ from gllmm_tf.cli.reports import (
 )
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.files import atomic, images
+from gllmm_tf.files.metadata import crop_metadata
 from gllmm_tf.zoo import registry
 
 ANY_SIZE = 1 << 60  # For `info`, which decodes nothing.
@@ -110,7 +111,7 @@ def decompress(args: argparse.Namespace) -> int:
             )
             metadata = decoded.metadata
             if args.crop:
-                metadata = images.crop_metadata(metadata, (width, height), args.crop)
+                metadata = crop_metadata(metadata, (width, height), args.crop)
             images.write_image(job.target, decoded.image, metadata)
         size, seconds = len(data), decoded.seconds
 

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 
-from gllmm_tf.errors import GllmmError
+from gllmm_tf.errors import GllmmError, is_out_of_memory
 from gllmm_tf.files import atomic, container, images
 from gllmm_tf.zoo import registry
 
@@ -19,14 +19,12 @@ PROGRAM = "gllmm"
 
 def failure(path, error: BaseException) -> str | None:
     """Returns the line that tells the user about `error`, or None if it is a fault of ours."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        text = str(error) if isinstance(error, GllmmError) else "not enough memory"
+    if isinstance(error, GllmmError):
+        text = error.with_flag()
+    elif is_out_of_memory(error):
+        text = "not enough memory; free some"
     elif isinstance(error, OSError):
         text, path = atomic.reason(error), error.filename or path
-    elif isinstance(error, GllmmError):
-        text = str(error)
-        if error.argument:  # The library speaks of arguments; here they are flags.
-            text = f"{text} (--{error.argument})"
     else:
         return None
     return text if path is None or text.startswith(f"{path}: ") else f"{path}: {text}"

@@ -3,24 +3,23 @@
 The codec knows 8-bit RGB. Whatever else a picture holds is dealt with here: orientation is applied;
 grey, palette and CMYK become RGB; a colour profile and an alpha channel travel beside the pixels as
 metadata of the container; what cannot be represented is refused with one line.
-
-Everything is written under a temporary name and renamed, so that a reader never meets half a file.
 """
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import io
 import os
-import zlib
+from collections.abc import Mapping
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from gllmm_tf.errors import FormatError, ImageError
+from gllmm_tf.errors import ImageError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files.atomic import open_regular, reason, write_bytes_atomic
 from gllmm_tf.files.container import MAGIC, MAX_PIXELS, TAG_ALPHA, TAG_ICC
+from gllmm_tf.files.metadata import pack_alpha, pack_profile, unpack_alpha, unpack_profile
+from gllmm_tf.files.pillow_errors import is_for_lack_of_memory, pillow_errors
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 FORMAT_NAMES = "PNG, JPEG, WebP, TIFF and BMP"
@@ -43,23 +42,26 @@ _EXTENSIONS = {
 }
 PICTURE_EXTENSIONS = tuple(extension for extension in _EXTENSIONS if extension)
 
-_MAX_ICC_BYTES = 1 << 24
 _ROWS_AT_ONCE = 256
 _TIFF_BITS_PER_SAMPLE = 258
 _HIGH_BIT_DEPTH = {"I": "32-bit integer", "F": "floating-point"}  # "I;16", "I;16B", ...: 16-bit.
 
 
-class Picture(collections.namedtuple("Picture", "pixels metadata note")):
+class Picture(NamedTuple):
     """A picture as the codec takes it.
 
     Attributes:
-      pixels: uint8 [H, W, 3], RGB, upright.
-      metadata: Container metadata by tag: colour profile and alpha, where the picture has them.
-      note: What was changed on the way, for the user; "" if nothing.
+        pixels: uint8 [H, W, 3], RGB, upright.
+        metadata: Container metadata by tag: colour profile and alpha, where the picture has them.
+        note: What was changed on the way, for the user; "" if nothing.
     """
 
+    pixels: np.ndarray
+    metadata: dict[int, bytes]
+    note: str
 
-def read_image(path, max_pixels: int = MAX_PIXELS) -> Picture:
+
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
     """Reads an 8-bit PNG, JPEG, WebP, TIFF or BMP picture.
 
     * The orientation of EXIF data is applied.
@@ -68,14 +70,15 @@ def read_image(path, max_pixels: int = MAX_PIXELS) -> Picture:
     * Alpha is kept losslessly unless every pixel is opaque.
 
     Args:
-      path: The file.
-      max_pixels: The largest width x height that is decoded.
+        path: The file.
+        max_pixels: The largest width x height that is decoded.
 
     Raises:
-      ImageError: The file cannot be read or is not such a picture. The message names the file.
+        ImageError: The file cannot be read or is not such a picture. The message names the file.
+        OutOfMemoryError: There is too little memory to decode it.
     """
     try:
-        with open_regular(path) as file:
+        with running_out_of_memory("reading the picture"), open_regular(path) as file:
             start = file.read(32)
             file.seek(0)
             if start.startswith(MAGIC):
@@ -85,73 +88,66 @@ def read_image(path, max_pixels: int = MAX_PIXELS) -> Picture:
                 return _to_picture(_upright(image, notes), notes)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {reason(error)}") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}", error.argument) from error
+    except (ImageError, OutOfMemoryError) as error:
+        raise type(error)(f"{path}: {error}", error.argument) from error
 
 
-def write_image(path, pixels, metadata=None) -> None:
+def write_image(
+    path: str | os.PathLike, pixels: np.ndarray, metadata: Mapping[int, bytes] | None = None
+) -> None:
     """Writes a picture, with the colour profile and alpha that `metadata` holds.
 
     The extension chooses the format: PNG (also without extension), TIFF, WebP and BMP are lossless,
     JPEG is written at quality 95 without subsampling.
 
     Args:
-      path: The file; an existing file is replaced in one step.
-      pixels: uint8 [H, W, 3], RGB.
-      metadata: Container metadata by tag; unknown tags are ignored.
+        path: The file; an existing file is replaced in one step.
+        pixels: uint8 [H, W, 3], RGB.
+        metadata: Container metadata by tag; unknown tags are ignored.
 
     Raises:
-      ImageError: The extension is unknown or its format cannot hold the picture.
-      FormatError: The metadata are damaged.
-      OSError: The file cannot be written.
+        ImageError: The extension is unknown or its format cannot hold the picture.
+        FormatError: The metadata are damaged.
+        OutOfMemoryError: There is too little memory to encode it.
+        OSError: The file cannot be written.
     """
     file_format = format_of(path)
-    metadata = metadata or {}
+    try:
+        with running_out_of_memory("writing the picture"):
+            write_bytes_atomic(path, _encode(pixels, metadata or {}, file_format))
+    except (ImageError, OutOfMemoryError) as error:
+        raise type(error)(f"{path}: {error}", error.argument) from error
+
+
+def _encode(pixels, metadata, file_format: str):
     image = Image.fromarray(np.ascontiguousarray(pixels))
     options = dict(_SAVE_OPTIONS[file_format])
     if TAG_ICC in metadata:
         if file_format == "BMP":
-            raise ImageError(f"{path}: BMP holds no colour profile, this picture has one: use .png")
-        options["icc_profile"] = _unpack_icc(metadata[TAG_ICC])
+            raise ImageError("BMP holds no colour profile, this picture has one: use .png")
+        options["icc_profile"] = unpack_profile(metadata[TAG_ICC])
     if TAG_ALPHA in metadata:
         if file_format in ("BMP", "JPEG"):
-            raise ImageError(f"{path}: {file_format} holds no alpha, this picture has it: use .png")
-        image.putalpha(_unpack_alpha(metadata[TAG_ALPHA], image.size))
+            raise ImageError(f"{file_format} holds no alpha, this picture has it: use .png")
+        image.putalpha(unpack_alpha(metadata[TAG_ALPHA], image.size))
     encoded = io.BytesIO()
     try:
         image.save(encoded, file_format, **options)
     except (OSError, ValueError) as error:  # WebP and JPEG have a largest size.
+        if is_for_lack_of_memory(error, image.width * image.height):
+            raise MemoryError from error
         raise ImageError(
-            f"{path}: {file_format} cannot hold this picture of {image.width} x {image.height} "
-            f"pixels ({reason(error)}): use .png"
+            f"{file_format} cannot hold this picture of {image.width} x {image.height} pixels "
+            f"({reason(error)}): use .png"
         ) from error
-    write_bytes_atomic(path, encoded.getbuffer())
+    return encoded.getbuffer()
 
 
-def crop_metadata(metadata, size, region) -> dict:
-    """Returns the metadata of a region of a picture: its alpha channel is cut, the rest stays.
-
-    Args:
-      metadata: Container metadata by tag.
-      size: (width, height) of the whole picture.
-      region: (x, y, width, height), inside the picture.
-
-    Raises:
-      FormatError: The alpha channel is damaged.
-    """
-    metadata = dict(metadata)
-    if TAG_ALPHA in metadata:
-        x, y, width, height = region
-        alpha = _unpack_alpha(metadata[TAG_ALPHA], size)
-        metadata[TAG_ALPHA] = _pack_alpha(alpha.crop((x, y, x + width, y + height)))
-    return metadata
-
-
-def format_of(path) -> str:
+def format_of(path: str | os.PathLike) -> str:
     """Returns Pillow's name of the format that the extension of `path` asks for.
 
     Raises:
-      ImageError: The extension belongs to no format that can be written.
+        ImageError: The extension belongs to no format that can be written.
     """
     extension = os.path.splitext(os.fspath(path))[1].lower()
     if extension not in _EXTENSIONS:
@@ -162,9 +158,9 @@ def format_of(path) -> str:
     return _EXTENSIONS[extension]
 
 
-def _open_picture(file, start: bytes, max_pixels: int, notes: list[str]):
+def _open_picture(file: BinaryIO, start: bytes, max_pixels: int, notes: list[str]):
     """Opens and decodes the picture in `file`, after checking what its header declares."""
-    with _pillow_errors(f"not a readable 8-bit picture in one of the formats {FORMAT_NAMES}"):
+    with pillow_errors(f"not a readable 8-bit picture in one of the formats {FORMAT_NAMES}"):
         image = Image.open(file, formats=FORMATS)
     width, height = image.size
     if width * height > max_pixels:
@@ -173,7 +169,7 @@ def _open_picture(file, start: bytes, max_pixels: int, notes: list[str]):
             "raise max_pixels",
             "max_pixels",
         )
-    with _pillow_errors("damaged or cut short"):
+    with pillow_errors("damaged or cut short", width * height):
         _refuse_high_bit_depth(image, start)
         _refuse_several_frames(image, notes)
         image.load()
@@ -185,25 +181,6 @@ def _open_picture(file, start: bytes, max_pixels: int, notes: list[str]):
 
 def _png_bit_depth(start: bytes) -> int:
     return start[24]  # 8 bytes signature, 8 chunk length and name, 8 width and height.
-
-
-@contextlib.contextmanager
-def _pillow_errors(message: str):
-    """Turns whatever Pillow raises for bad data into an ImageError that starts with `message`.
-
-    Its decoders meet bad data with nearly any exception: OSError, SyntaxError, ValueError,
-    KeyError, struct.error, zlib.error, ...
-    """
-    try:
-        yield
-    except (ImageError, MemoryError):
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise ImageError(message) from error
-    except Image.DecompressionBombError as error:  # Pillow's own limit; the command lifts it.
-        raise ImageError(f"{message}: more pixels than PIL.Image.MAX_IMAGE_PIXELS") from error
-    except Exception as error:  # noqa: BLE001
-        raise ImageError(f"{message}: {reason(error)}") from error
 
 
 def _refuse_high_bit_depth(image, start: bytes) -> None:
@@ -234,7 +211,7 @@ def _upright(image, notes: list[str]):
         return ImageOps.exif_transpose(image) or image
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 (Pillow's reader of EXIF data is as free in what it raises)
+    except Exception:  # noqa: BLE001 (Pillow's reader of EXIF data raises nearly anything)
         notes.append("ignored unreadable EXIF data, so the orientation may be wrong")
         return image
 
@@ -244,13 +221,13 @@ def _to_picture(image, notes: list[str]) -> Picture:
     profile = image.info.get("icc_profile")
     image, alpha = _split_alpha(image)
     if alpha is not None:
-        metadata[TAG_ALPHA] = _pack_alpha(alpha)
+        metadata[TAG_ALPHA] = pack_alpha(alpha)
 
     rgb = None
     if profile:
         space = profile[16:20]  # Colour space of the data, in the profile's header.
         if space == b"RGB " and image.mode in ("1", "L", "RGB"):
-            metadata[TAG_ICC] = zlib.compress(profile, 9)
+            metadata[TAG_ICC] = pack_profile(profile)
         elif (space, image.mode) in ((b"GRAY", "L"), (b"CMYK", "CMYK")):
             rgb = _to_srgb(image, profile)
             notes.append(
@@ -316,39 +293,9 @@ def _to_srgb(image, profile: bytes):
             # Without optimisation: its lookup table of few nodes is coarse in the shadows.
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE,
         )
-    except (ImageCms.PyCMSError, OSError, ValueError):
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        if is_for_lack_of_memory(
+            error, image.width * image.height
+        ):  # What little CMS says then is the same.
+            raise MemoryError from error
         return None
-
-
-def _pack_alpha(alpha) -> bytes:
-    encoded = io.BytesIO()
-    alpha.save(encoded, "PNG", optimize=True)
-    return encoded.getvalue()
-
-
-def _unpack_alpha(data: bytes, size):
-    """Decodes the alpha channel; its declared size is checked before anything is decoded."""
-    try:
-        with _pillow_errors("the alpha channel is damaged"):
-            alpha = Image.open(io.BytesIO(data), formats=["PNG"])
-        if alpha.size != size or alpha.mode != "L":
-            raise ImageError(
-                f"the alpha channel is {alpha.width} x {alpha.height}, mode {alpha.mode}; it "
-                f"should be {size[0]} x {size[1]}, mode L"
-            )
-        with _pillow_errors("the alpha channel is damaged"):
-            alpha.load()
-        return alpha
-    except ImageError as error:
-        raise FormatError(f"{error}; make the file again") from error
-
-
-def _unpack_icc(data: bytes) -> bytes:
-    decoder = zlib.decompressobj()
-    try:
-        profile = decoder.decompress(data, _MAX_ICC_BYTES)
-    except zlib.error as error:
-        raise FormatError(f"the colour profile is damaged: {error}") from error
-    if not decoder.eof or decoder.unused_data:
-        raise FormatError("the colour profile is damaged or absurdly large")
-    return profile

@@ -5,8 +5,6 @@ import pytest
 from files.pictures import SIZE
 from PIL import Image, ImageCms
 
-ORIENTATION = 0x0112  # EXIF tag
-
 
 @pytest.fixture(scope="module")
 def rgb():

@@ -48,6 +48,3 @@ def assert_refused(path, pattern: str, **kwargs) -> None:
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert message.isprintable()
-
-
-# ------------------------------------------------------------------------------------- modes

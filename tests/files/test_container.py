@@ -61,7 +61,7 @@ def test_bytes_are_pinned(contents, pinned):
 
 def test_specification_shows_the_pinned_file():
     example = FORMAT_PAGE.read_text(encoding="utf-8").split("## Example")[1]
-    lines = [line[4:] for line in example.splitlines() if line.startswith("    ")]
+    lines = example.split("```")[1].splitlines()[1:]
     assert bytes.fromhex("".join(line[:27] for line in lines)) == bytes.fromhex(PLAIN_HEX)
 
 

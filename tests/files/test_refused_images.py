@@ -6,14 +6,10 @@ import struct
 import numpy as np
 import pytest
 from files.pictures import assert_refused, pixels_of, png
-from PIL import Image, ImageCms
+from PIL import Image
 
-from gllmm_tf.errors import FormatError, ImageError
-from gllmm_tf.files import images
-from gllmm_tf.files.container import TAG_ALPHA
-from gllmm_tf.files.images import read_image, write_image
-
-ORIENTATION = 0x0112  # EXIF tag
+from gllmm_tf.errors import ImageError
+from gllmm_tf.files.images import read_image
 
 
 @pytest.mark.parametrize("colour_type, channels", [(0, 1), (2, 3), (4, 2), (6, 4)])
@@ -88,31 +84,6 @@ def test_gif_is_not_among_the_formats(tmp_path, rgb):
     assert_refused(tmp_path / "a.gif", "PNG, JPEG, WebP, TIFF and BMP")
 
 
-def test_reading_by_rows(tmp_path, monkeypatch):
-    pixels = np.random.default_rng(2).integers(0, 256, (23, 5, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "_ROWS_AT_ONCE", 7)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, pixels)
-
-
-def test_metadata_of_a_region(tmp_path, rgb, alpha):
-    rgba = Image.fromarray(np.dstack([rgb, alpha]))
-    rgba.save(
-        tmp_path / "a.png",
-        icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
-    )
-    picture = read_image(tmp_path / "a.png")
-    width, height = alpha.size
-    metadata = images.crop_metadata(picture.metadata, (width, height), (2, 3, 6, 5))
-    write_image(tmp_path / "b.png", picture.pixels[3:8, 2:8], metadata)
-    with Image.open(tmp_path / "b.png") as image:
-        np.testing.assert_array_equal(np.array(image), np.array(rgba)[3:8, 2:8])
-        assert image.info["icc_profile"]
-    assert images.crop_metadata({}, (width, height), (0, 0, 1, 1)) == {}
-    with pytest.raises(FormatError, match="alpha"):
-        images.crop_metadata({TAG_ALPHA: b"?"}, (width, height), (0, 0, 1, 1))
-
-
 def test_limit_on_pixels(tmp_path, rgb):
     rgb.save(tmp_path / "a.png")
     assert_refused(tmp_path / "a.png", "600 pixels.*limit of 599", max_pixels=599)
@@ -168,6 +139,3 @@ def test_paths_that_are_not_files(tmp_path):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         assert_refused(tmp_path / "pipe", "not a regular file")  # And does not wait for a writer.
-
-
-# --------------------------------------------------------------------------------------- writing
