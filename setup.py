@@ -26,6 +26,7 @@ setup(
         "pillow>=10.1",  # reading and writing pictures
         "absl-py>=1.4",  # flags of the scripts
         "tqdm>=4.60",  # progress bars
+        "threadpoolctl>=3.1",  # one BLAS thread for the small products of portable coding
     ],
     extras_require={
         "experiments": [

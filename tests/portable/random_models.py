@@ -1,0 +1,116 @@
+"""Model files with random weights, made without TensorFlow, for tests."""
+
+import numpy as np
+
+from gllmm_tf.config import ModelConfig, cheng2020
+from gllmm_tf.portable import constants
+from gllmm_tf.zoo.model_file import ModelFile
+
+LAMBDAS = (0.001, 0.004, 0.02)
+CONFIGS = {
+    "variable": ModelConfig(num_filters=8, entropy_widths=(24, 32), lambdas=LAMBDAS),
+    "widths": ModelConfig(
+        num_filters=12, trunk_widths=(4, 6, 10), entropy_widths=(20, 16), components=2, stages=3
+    ),
+    "cheng2020": cheng2020(6, entropy_widths=(16, 24)),
+}
+
+
+def model_file(name, seed=0, empty_rows=False):
+    """`ModelFile` of a configuration in `CONFIGS`; empty_rows: with a table of empty channels."""
+    rng = np.random.default_rng(seed)
+    config = CONFIGS[name]
+    weights = {part: _draw(rng, shapes) for part, shapes in transform_shapes(config).items()}
+    weights["prior"] = []
+    n, q = config.num_filters, len(config.lambdas)
+    weights["gains"] = []
+    if q:
+        sizes = [n, n, n, n, 2 * n]
+        weights["gains"] = [np.float32(rng.normal(size=(q, size)) * 0.3) for size in sizes]
+    exact = exact_arrays(config, rng)
+    if empty_rows:
+        rows = rng.integers(512, 2042, (max(q, 1), constants.EMPTY_SIZES, n))
+        exact[constants.EMPTY] = rows.astype(np.uint16)
+    return ModelFile(config, {"name": f"random {name}", "lambdas": list(LAMBDAS)}, exact, weights)
+
+
+def exact_arrays(config, rng):
+    """The integer arrays; exponents leave kernels near 1 as after training."""
+    n, (first, second) = config.num_filters, config.entropy_widths
+    widths = [n, n, n, n * 3 // 2, n * 3 // 2, 2 * n]
+    kernels = {f"h_s/{i}": (3, 3, widths[i], widths[i + 1]) for i in range(5)}
+    kernels["context"] = 12, n, 2 * n
+    kernels["hidden/0"], kernels["hidden/1"] = (4 * n, first), (first, second)
+    kernels["last"] = second, config.num_groups * n
+    arrays = {}
+    for name, shape in kernels.items():
+        exponent = int(rng.integers(13, 16))
+        inputs = int(np.prod(shape[:-1]))
+        spread = 2.0**exponent / np.sqrt(inputs)
+        kernel = np.clip(np.round(rng.normal(size=shape) * spread), -32767, 32767)
+        arrays[f"{name}/kernel"] = kernel.astype(np.int16)
+        bias = np.round(rng.normal(size=shape[-1]) * 2.0 ** (exponent + 6))
+        arrays[f"{name}/bias"] = bias.astype(np.int64)
+        arrays[f"{name}/exponent"] = np.int32(exponent)
+    cdf = []
+    for _ in range(n):
+        inner = np.sort(rng.choice(np.arange(1, 65535), int(rng.integers(1, 9)), replace=False))
+        cdf += [-16, 0, *inner.tolist(), 65536]
+    arrays["z/cdf"] = np.array(cdf, np.int32)
+    arrays["z/offset"] = rng.integers(-5, 2, n).astype(np.int32)
+    if config.lambdas:
+        steps = constants.QUALITY_STEPS * (len(config.lambdas) - 1) + 1
+        arrays["z/inverse_gain"] = rng.integers(1000, 9000, (steps, n)).astype(np.int32)
+        arrays["phi/offset"] = rng.integers(-900, 900, (steps, 2 * n)).astype(np.int32)
+    return arrays
+
+
+def transform_shapes(config):
+    """`{part: shapes}` of the stored weights of g_a, g_s and h_a, in the order of model files."""
+    n = config.num_filters
+    widths = config.trunk_widths or 3 * (n,)
+    a, up = [], []
+    for before, width in zip((3, *widths), widths):
+        a += conv(before, width) + conv(width, width) + gdn(width) + conv(before, width, 1)
+    for width in widths:
+        a += module(width, config.stages)
+    a += conv(widths[2], n)[:1] + attention(widths[1]) + attention(n)
+    s = attention(n) + attention(widths[1])
+    for width in (n, *widths[::-1]):
+        s += module(width, config.stages)
+    for before, width in zip((n, *widths[::-1]), widths[::-1]):
+        up += conv(before, 4 * width) + conv(width, width) + gdn(width) + conv(before, 4 * width, 1)
+    s += up + conv(widths[0], 12)
+    return {"g_a": a, "g_s": s, "h_a": 5 * conv(n, n)}
+
+
+def conv(before, width, size=3):
+    return [(size, size, before, width), (width,)]
+
+
+def gdn(width):
+    return [(width,), (width, width)]
+
+
+def module(width, stages):
+    return 2 * stages * conv(width, width)
+
+
+def attention(width):
+    unit = conv(width, width // 2, 1) + conv(width // 2, width // 2) + conv(width // 2, width, 1)
+    return 6 * unit + conv(width, width, 1)
+
+
+def _draw(rng, shapes):
+    """float16 weights that keep values near 1; GDN's parameters are those with one or two axes."""
+    arrays = []
+    for i, shape in enumerate(shapes):
+        beta = len(shape) == 1 and i + 1 < len(shapes) and len(shapes[i + 1]) == 2
+        if len(shape) == 4:
+            array = rng.normal(size=shape) / np.sqrt(np.prod(shape[:3]))
+        elif len(shape) == 2:  # below 0 some of them, where the stored form has its bound
+            array = np.abs(rng.normal(size=shape)) * 0.1 - 0.02
+        else:
+            array = rng.normal(size=shape) * 0.1 + (1.0 if beta else 0.0)
+        arrays.append(array.astype(np.float16))
+    return arrays
