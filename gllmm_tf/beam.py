@@ -15,7 +15,8 @@ A later run skips a file whose record fits the input, the settings and the outpu
 again and the output's own checksum verified; everything else is made anew. So the same command
 continues after whatever stopped it, and takes up what was added or changed.
 
-Files that cannot be compressed stop nothing: their line of manifest.jsonl says why. Files are written
+Files that cannot be compressed stop nothing: their line of manifest.jsonl says why, and a later run tries
+them again, those too for which memory did not suffice. Files are written
 under OUTPUT/_temporary and renamed. Counters: compressed, skipped, failed, bytes_in, bytes_out.
 """
 
@@ -31,10 +32,11 @@ import re
 import secrets
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 
 from absl.flags import argparse_flags
 
-from gllmm_tf.errors import GllmmError
+from gllmm_tf.errors import GllmmError, running_out_of_memory
 from gllmm_tf.files import atomic, container, images
 from gllmm_tf.zoo import registry
 
@@ -84,7 +86,7 @@ class Settings:
     max_pixels: int = container.MAX_PIXELS
 
 
-def run(settings: Settings, beam_arguments=()) -> dict[str, int]:
+def run(settings: Settings, beam_arguments: Iterable[str] = ()) -> dict[str, int]:
     """Runs the pipeline and waits for its end.
 
     Args:
@@ -111,7 +113,7 @@ def run(settings: Settings, beam_arguments=()) -> dict[str, int]:
     return {name: counts.get(name, 0) for name in COUNTERS} if counts else {}
 
 
-def compress_files(pipeline, settings: Settings):
+def compress_files(pipeline: beam.Pipeline, settings: Settings) -> beam.PCollection:
     """Adds the steps to a pipeline; returns the PCollection of records, one dict per file."""
     outputs = FileSystems.join(settings.output_dir, "")
     records = (
@@ -140,10 +142,10 @@ class CompressFile(beam.DoFn):
         self._shared = Shared()
         self._counters = {name: Metrics.counter(PROGRAM, name) for name in COUNTERS}
 
-    def setup(self):
+    def setup(self) -> None:
         self._codec = self._shared.acquire(lambda: _load(self._settings.model))
 
-    def process(self, path):
+    def process(self, path: str) -> Iterator[dict]:
         """Yields the record of the file `path`, after its output and its own record are in place."""
         record = self._try(path, path[len(self._base) :])
         self._counters[record["status"]].inc()
@@ -155,14 +157,10 @@ class CompressFile(beam.DoFn):
     def _try(self, path: str, name: str) -> dict:
         record = {"input": path, "output": f"{name}.gllmm"}
         try:
-            return self._compress(path, name, record)
-        except (GllmmError, OSError, MemoryError) as error:
-            line = atomic.reason(error)
-        except Exception as error:
-            if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's MemoryError.
-                raise
-            line = "not enough memory"
-        return {**record, "status": "failed", "error": line}
+            with running_out_of_memory(path, "run it again with fewer workers"):
+                return self._compress(path, name, record)
+        except (GllmmError, OSError) as error:
+            return {**record, "status": "failed", "error": atomic.reason(error)}
 
     def _compress(self, path: str, name: str, record: dict) -> dict:
         settings, codec = self._settings, self._codec
@@ -181,9 +179,12 @@ class CompressFile(beam.DoFn):
             try:
                 picture = images.read_image(local, settings.max_pixels)
             except GllmmError as error:
-                raise type(error)(str(error).replace(local, path)) from None
+                raise type(error)(str(error).replace(local, path), error.argument) from None
         data = codec.encode(
-            picture.pixels, settings.quality, picture.metadata, refine=settings.refine
+            picture.pixels,
+            settings.quality,
+            metadata=picture.metadata,
+            refine=settings.refine,
         ).data
         height, width = picture.pixels.shape[:2]
         record.update(width=width, height=height, bytes_out=len(data))
@@ -285,11 +286,11 @@ def _checked(settings: Settings) -> Settings:
     highest = stored.config.num_qualities
     quality = settings.quality
     if highest is None and quality is not None:
-        raise PipelineError("--quality: this is a fixed-rate model, leave it away")
+        raise PipelineError("this model has one fixed rate; omit the quality", "quality")
     if quality is not None and not 1 <= quality <= highest:
-        raise PipelineError(f"--quality is {quality:g}; it must lie in 1..{highest}")
+        raise PipelineError(f"quality is {quality:g}, it must be from 1 to {highest}", "quality")
     if settings.refine < 0:
-        raise PipelineError(f"--refine is {settings.refine}; it must be 0 or more")
+        raise PipelineError(f"refine is {settings.refine}, it must be 0 or more", "refine")
     model = settings.model
     settings = dataclasses.replace(
         settings,
@@ -309,7 +310,7 @@ def _checked(settings: Settings) -> Settings:
 # Command --------------------------------------------------------------------------------------
 
 
-def parse(argv):
+def parse(argv: Sequence[str]) -> tuple[Settings, list[str]]:
     """Returns (settings, flags for Beam)."""
     parser = argparse_flags.ArgumentParser(
         prog=PROGRAM,
@@ -329,13 +330,13 @@ def parse(argv):
     return Settings(**{name: getattr(known, name) for name in fields}), rest
 
 
-def main(argv) -> None:
+def main(argv: Sequence[str]) -> None:
     """Runs a command line; files that fail are counted and do not make it fail."""
     settings, rest = parse(argv)
     try:
         counts = run(settings, rest)
     except GllmmError as error:
-        sys.exit(f"{PROGRAM}: {error}")
+        sys.exit(f"{PROGRAM}: {error.with_flag()}")
     text = ", ".join(f"{name} {value}" for name, value in counts.items())
     print(f"{text or 'done'}; see {FileSystems.join(settings.output_dir, MANIFEST)}")
 

@@ -1,5 +1,7 @@
 """The Beam pipeline on the local runner: outputs, skipping by checksum, manifest, counters."""
 
+import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -8,13 +10,14 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 pytest.importorskip("apache_beam")
 
 from gllmm_tf import beam as pipeline  # noqa: E402
 from gllmm_tf.codec.codec import Codec  # noqa: E402
-from gllmm_tf.errors import ModelError  # noqa: E402
+from gllmm_tf.errors import ModelError, OutOfMemoryError  # noqa: E402
 
 QUALITY = 3.0
 
@@ -98,7 +101,7 @@ def test_second_run_makes_only_what_is_missing_or_changed(
     data[-9] ^= 1
     outputs["b.png.gllmm"].write_bytes(data)  # damaged
     outputs["c [1].png.gllmm"].unlink()  # lost
-    Image.fromarray(sample_pixels[:20, :20]).save(folder / "in" / "note.png")  # mended
+    Image.fromarray(sample_pixels[:20, :20]).save(folder / "in" / "note.png")  # a picture now
     (folder / "out" / pipeline.RECORDS / "sub" / "a.png.json").write_text("{")  # cut short
     third = pipeline.run(chosen)
     assert third["compressed"] == 4 and third["skipped"] == 1 and third["failed"] == 1
@@ -132,10 +135,11 @@ def test_output_inside_the_input_is_not_taken_for_input(tmp_path, tiny_model_pat
 
 def test_what_cannot_start_is_refused_before_anything_is_written(tmp_path, folder, tiny_model_path):
     good = settings(folder, tiny_model_path)
-    replaced = pipeline.dataclasses.replace
+    replaced = dataclasses.replace
     for changes, text in (
-        ({"quality": 9.0}, "1..8"),
-        ({"quality": float("nan")}, "1..8"),
+        ({"quality": 9.0}, "quality is 9, it must be from 1 to 8"),
+        ({"quality": float("nan")}, "quality is nan, it must be from 1 to 8"),
+        ({"refine": -1}, "refine is -1, it must be 0 or more"),
         ({"input": f"{tmp_path}/*.png"}, "no file matches"),
     ):
         with pytest.raises(pipeline.PipelineError, match=text):
@@ -143,6 +147,43 @@ def test_what_cannot_start_is_refused_before_anything_is_written(tmp_path, folde
     with pytest.raises(ModelError, match="nowhere"):
         pipeline.run(replaced(good, model="nowhere"))
     assert not list(tmp_path.iterdir())
+
+
+EXHAUSTED = {
+    "Python": MemoryError(),
+    "the system": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "TensorFlow": tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+    "the codec": OutOfMemoryError("not enough memory for coding the latents"),
+}
+
+
+@pytest.mark.parametrize("name", EXHAUSTED)
+def test_a_lack_of_memory_is_recorded_as_such_and_tried_again(
+    tmp_path, tiny_model_path, sample_pixels, monkeypatch, name
+):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(sample_pixels[:20, :20]).save(tmp_path / "in" / "a.png")
+
+    def fail(self, *args, **kwargs):
+        raise EXHAUSTED[name]
+
+    chosen = settings(tmp_path, tiny_model_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Codec, "encode", fail)
+        assert pipeline.run(chosen)["failed"] == 1
+    assert "not enough memory" in manifest(tmp_path)["a.png"]["error"]
+    assert pipeline.run(chosen)["compressed"] == 1
+
+
+@pytest.mark.parametrize(
+    "flag, text",
+    [("--quality=9", "from 1 to 8 (--quality)"), ("--refine=-2", "0 or more (--refine)")],
+)
+def test_command_names_the_flag(tmp_path, tiny_model_path, flag, text):
+    arguments = [f"--input={tmp_path}/*", f"--output_dir={tmp_path}/out"]
+    with pytest.raises(SystemExit) as caught:
+        pipeline.main(["", *arguments, f"--model={tiny_model_path}", flag])
+    assert caught.value.code.startswith("gllmm_tf.beam: ") and caught.value.code.endswith(text)
 
 
 def test_command_refuses_with_one_line(tmp_path):
