@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from experiments.systems import saved_model_agreement
 from gllmm_tf import config
+from gllmm_tf.cli import jobs
 from gllmm_tf.cli import main as cli
 from gllmm_tf.codec.codec import Codec
 from gllmm_tf.errors import FormatError, GllmmError
@@ -107,7 +108,7 @@ def test_runs_without_gllmm_tf(
     folder, tiny_codec, tiny_model_path, sample_pixels, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_load_codec", lambda name: tiny_codec)
+    monkeypatch.setattr(jobs, "load_codec", lambda name=None, **settings: tiny_codec)
     images.write_image("image.png", sample_pixels)
     model = ["--model", tiny_model_path]
     assert gllmm("compress", "image.png", "ours.gllmm", "--quality", 3.5, *model) == 0
@@ -170,7 +171,7 @@ def test_analysis_has_the_models_weights(loaded, tiny_model_path):
 def test_metadata_are_skipped(loaded, tiny_codec, sample_pixels):
     pixels = sample_pixels[:30, :70]
     for metadata in ({3: b""}, {1: bytes(300), 7: b"\x80" * 128, 255: b"x"}):
-        data = tiny_codec.encode(pixels, 5, metadata).data
+        data = tiny_codec.encode(pixels, 5, metadata=metadata).data
         np.testing.assert_array_equal(decompress(loaded, data), tiny_codec.decompress(data))
 
 
