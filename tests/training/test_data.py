@@ -1,6 +1,7 @@
 """Crops: determinism, arithmetic of positions, hold-out, what is too small, and clear errors."""
 
 import os
+import pathlib
 import shutil
 from types import SimpleNamespace
 
@@ -44,29 +45,61 @@ def folder(tmp_path):
 
 
 def test_find_pictures(folder):
-    found = data.find_pictures(f"{folder}/*.png, {folder}/**/*.png")
+    found = data.find_pictures([f"{folder}/*.png", f"{folder}/**/*.png"])
     assert [os.path.relpath(path, folder) for path in found] == [
         "a.png",
         "b.png",
         "more/c.png",
         "more/d.png",
     ]
-    with pytest.raises(errors.ImageError, match="no picture matches; check --train_glob"):
+    with pytest.raises(errors.ImageError, match="no picture matches; check train_glob"):
         data.find_pictures(f"{folder}/*.jpg")
 
 
+@pytest.fixture
+def paths(tmp_path):
+    """Of twenty files with different contents."""
+    paths = [tmp_path / f"{i:02d}.png" for i in range(20)]
+    for i, path in enumerate(paths):
+        path.write_bytes(bytes([i]) * 9)
+    return [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("rule", ["content", "number"])
 @pytest.mark.parametrize("held_out", [0, 1, 7])
-def test_split_is_disjoint_and_complete(held_out):
-    paths = [f"{i:02d}.png" for i in range(20)]
-    training, validation = data.split(paths, held_out)
+def test_split_is_disjoint_and_complete(paths, held_out, rule):
+    training, validation = data.split(paths, held_out, rule)
     assert len(validation) == held_out
     assert not set(training) & set(validation)
     assert sorted(training + validation) == paths
-    assert (training, validation) == data.split(paths, held_out)
+    assert (training, validation) == data.split(paths, held_out, rule)
 
 
-def test_split_takes_from_all_pictures_and_leaves_something():
-    paths = [f"{i:02d}.png" for i in range(20)]
+@pytest.mark.parametrize("change", ["one more", "one less", "another folder", "other names"])
+def test_held_out_pictures_stay_held_out(paths, tmp_path, change):
+    """Whatever happens to the set: else a later part of a training is judged on what it has seen."""
+
+    def contents(some):
+        return {pathlib.Path(path).read_bytes() for path in some}
+
+    held_out = contents(data.split(paths, 5)[1])
+    moves = {"another folder": "elsewhere/{}", "other names": "x{}"}
+    if change == "one more":
+        (tmp_path / "new.png").write_bytes(b"new")
+        others = [*paths, str(tmp_path / "new.png")]
+    elif change == "one less":
+        others = [path for path in paths if pathlib.Path(path).read_bytes() not in held_out][1:]
+        others += [path for path in paths if pathlib.Path(path).read_bytes() in held_out]
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        others = [str(tmp_path / moves[change].format(os.path.basename(p))) for p in paths]
+        for old, new in zip(paths, others):
+            shutil.copy(old, new)
+    now = contents(data.split(sorted(others), 5)[1])
+    assert len(now & held_out) >= 4 if change == "one more" else now == held_out
+
+
+def test_split_takes_from_all_pictures_and_leaves_something(paths):
     assert data.split(paths, 7)[1] not in (paths[:7], paths[-7:])
     with pytest.raises(errors.ImageError, match="none is left to train on"):
         data.split(paths, 20)
@@ -198,7 +231,7 @@ def test_unreadable_picture_is_named(folder, tmp_path):
 def test_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
     paths = data.find_pictures(f"{folder}/*.png")
     (tmp_path / "file").write_text("")
-    with pytest.raises(errors.GllmmError, match="cannot be written .*; name another folder by"):
+    with pytest.raises(errors.GllmmError, match="cannot be written .*; name another folder"):
         data.Pictures.open(paths, str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2000))
     with pytest.raises(errors.GllmmError, match="GB free are too few for the decoded pictures"):

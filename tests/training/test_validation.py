@@ -43,7 +43,7 @@ def test_files_of_a_trained_model_are_as_large_as_it_estimates():
         out = model(x, tf.constant([float(quality)]), training=False)
         estimate = float(out.y_bits[0] + out.z_bits[0]) / 8
         empty = ~out.y_hat.numpy().any((0, 1, 2))  # channels, told by a flag each
-        rows, _ = codec.networks.flag_rows(16 * (quality - 1), 16 * 16)
+        rows, _ = codec.coder.networks.flag_rows(16 * (quality - 1), 16 * 16)
         told = flags_in_bytes(rows.numpy(), empty, tables.load()["frequency"])
         assert 0.995 * estimate < file.bpp * 256 * 256 / 8 < 1.005 * estimate + told + 30
 

@@ -96,7 +96,7 @@ def test_model_alone_needs_the_first_pieces_alone(trained, folder, tmp_path, mon
     )
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "model.npz") as model, np.load(f"{folder}/imported/model.npz") as same:
-        for name in same.files:
+        for name in set(same.files) - {"info"}:
             np.testing.assert_array_equal(model[name], same[name], name)
     monkeypatch.setattr(empty_channels, "_ENOUGH", 1)  # five small pictures
     take_back.import_model(str(part), str(tmp_path / "judged.npz"), f"{folder}/pictures/*.png")
