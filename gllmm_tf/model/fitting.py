@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from gllmm_tf import losses
+from gllmm_tf import losses, metrics
+from gllmm_tf.config import IMAGE_MULTIPLE
 from gllmm_tf.errors import ModelError
 
 
@@ -43,6 +44,20 @@ class Fitting:
         names = ["loss", "bpp", "psnr"] + ["ms_ssim"] * (self.config.metric == "ms-ssim")
         self._meters = _Meters([tf.keras.metrics.Mean(name=name) for name in names])
         super().compile(optimizer=optimizer, **options)
+
+    def fit(self, x=None, *args, **kwargs):
+        """`tf.keras.Model.fit`, for batches of pictures; see the module.
+
+        Raises:
+            ModelError: batches of another shape or type.
+        """
+        _check_batches(x, self.config.metric)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """`tf.keras.Model.evaluate`, for batches of pictures; raises as `fit` does."""
+        _check_batches(x, self.config.metric)
+        return super().evaluate(x, *args, **kwargs)
 
     def get_compile_config(self):
         """What `model.save` keeps of `compile`; None before it."""
@@ -82,14 +97,15 @@ class Fitting:
         x = _unit_range(data)
 
         def at(quality):
-            qualities = tf.fill(tf.shape(x)[:1], quality)
-            return self._terms(x, qualities, training=False)[0]
+            return self._terms(x, tf.fill(tf.shape(x)[:1], quality), training=False)[0]
 
         if not self.config.lambdas:
             return self._record(at(1.0))
         count = len(self.config.lambdas)
         signature = losses.Losses(*len(losses.Losses._fields) * [tf.float32])
-        each = tf.map_fn(at, tf.range(1.0, count + 1.0), fn_output_signature=signature)
+        # One after the other: TensorFlow 2.14's oneDNN kernels fail when iterations share them.
+        qualities = tf.range(1.0, count + 1.0)
+        each = tf.map_fn(at, qualities, parallel_iterations=1, fn_output_signature=signature)
         return self._record(losses.Losses(*(tf.reshape(term, [-1]) for term in each)))  # [Q B]
 
     def _terms(self, x, quality, training):
@@ -144,16 +160,35 @@ def _lambdas(own, given):
     return values
 
 
+def _check_batches(x, metric):
+    """Raises ModelError unless a data set or an array has batches that the model takes.
+
+    Before anything is traced: an error inside a graph comes with pages around it. What has no shape
+    yet, such as a generator, passes.
+    """
+    spec = tf.keras.utils.unpack_x_y_sample_weight(getattr(x, "element_spec", x))[0]
+    if not (hasattr(spec, "shape") and hasattr(spec, "dtype")):
+        return
+    shape, dtype = tf.TensorShape(spec.shape), tf.as_dtype(spec.dtype)
+    if shape.rank not in (4, None) or (shape.rank and shape[3] not in (3, None)):
+        raise ModelError(f"a batch is pictures [batch, height, width, 3], not {shape}", "x")
+    if dtype != tf.uint8 and not dtype.is_floating:
+        raise ModelError(f"pictures are uint8, or floats in 0..1, not {dtype.name}", "x")
+    for name, side in zip(("height", "width"), shape[1:3] if shape.rank else ()):
+        if side is not None:
+            if side % IMAGE_MULTIPLE:
+                raise ModelError(
+                    f"crops have a {name} of {side}, it must be a multiple of {IMAGE_MULTIPLE}", "x"
+                )
+            metrics.check_patch(metric, side, name)
+
+
 def _unit_range(data):
     """The pictures of a batch of `fit`, float32 [B, H, W, 3] in 0..1."""
     x = tf.keras.utils.unpack_x_y_sample_weight(data)[0]
-    if not (isinstance(x, tf.Tensor) and x.shape.rank == 4 and x.shape[-1] == 3):
-        raise ModelError(f"a batch is pictures [batch, height, width, 3], not {x}", "x")
     if x.dtype == tf.uint8:
         return tf.cast(x, tf.float32) / 255.0
-    if not x.dtype.is_floating:
-        raise ModelError(f"pictures are uint8, or floats in 0..1, not {x.dtype.name}", "x")
-    highest = tf.reduce_max(x)
+    x = tf.cast(x, tf.float32)
     message = "pictures of floats have values in 0..1; give uint8, or divide by 255"
-    with tf.control_dependencies([tf.debugging.assert_less_equal(highest, 1.001, message)]):
-        return tf.cast(x, tf.float32)
+    with tf.control_dependencies([tf.debugging.assert_less_equal(x, 1.001, message)]):
+        return tf.identity(x)
