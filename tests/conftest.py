@@ -6,8 +6,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.pop("GLLMM_MODELS", None)  # what a user has there is no matter of the tests
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-import numpy as np
-import pytest
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 DATA = os.path.join(os.path.dirname(__file__), "data")
 

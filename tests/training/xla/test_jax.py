@@ -84,7 +84,8 @@ def test_jax_agrees_with_tensorflow(request, tmp_path, name, steps, bound):
     rows, (expected_rows, expected_state) = rows_of(tmp_path), reference(exported)
     assert [row["step"] for row in rows] == list(range(FIRST + 1, LAST + 1))
     losses, weights, worst = differences(rows, expected_rows, state, expected_state)
-    name = f"{exported.settings.model.system}, {exported.settings.model.metric}, {exported.settings.optimizer.optimizer}"
+    model, optimizer = exported.settings.model, exported.settings.optimizer.optimizer
+    name = f"{model.system}, {model.metric}, {optimizer}"
     print(
         f"\n{name}, float32, JAX against TensorFlow: losses within {max(losses[:2]):.1e} after 2 "
         f"steps, {max(losses):.1e} after {len(losses)}; then all weights within {weights:.1e} "

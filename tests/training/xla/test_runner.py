@@ -112,7 +112,7 @@ def test_crossed():
 
 
 def test_other_pictures_do_not_continue_a_run(exported, tmp_path):
-    """Crops are drawn by the number of a picture: the runner compares their fingerprint, as train.py does."""
+    """Crops are drawn by the number of a picture: the runner compares, as train.py does."""
     with np.load(exported.pictures) as archive:
         arrays = dict(archive)
     facts, state = state_lib.read_checkpoint(f"{exported.step}/initial")
