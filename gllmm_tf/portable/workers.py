@@ -10,13 +10,17 @@ _MOST = 8  # parts: beyond that, handing out work takes longer than the work
 
 
 @functools.cache
-def count():
-    """Threads that this process may run at once."""
+def cores():
+    """Processor cores that this process may use."""
     try:
-        cores = len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
-        cores = os.cpu_count() or 1
-    return min(cores, _MOST)
+        return os.cpu_count() or 1
+
+
+def count():
+    """Threads that work at once."""
+    return min(cores(), _MOST)
 
 
 _here = threading.local()

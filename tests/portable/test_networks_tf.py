@@ -1,0 +1,96 @@
+"""Transforms, tiles, padding and gains against the TensorFlow backend's."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+tf = pytest.importorskip("tensorflow")
+
+from portable import random_models  # noqa: E402
+from portable.test_transforms import PARTS  # noqa: E402
+
+from gllmm_tf.codec import networks as tf_networks  # noqa: E402
+from gllmm_tf.codec import padding as tf_padding  # noqa: E402
+from gllmm_tf.codec import tiling as tf_tiling  # noqa: E402
+from gllmm_tf.model import transforms as tf_transforms  # noqa: E402
+from gllmm_tf.portable import networks, padding, tiling  # noqa: E402
+
+
+def keras_path(part, config):
+    n, stages, widths = config.num_filters, config.stages, config.trunk_widths
+    if part == "h_a":
+        return tf_transforms.HyperAnalysisTransform(n)
+    kind = {"g_a": tf_transforms.AnalysisTransform, "g_s": tf_transforms.SynthesisTransform}
+    return kind[part](n, stages, widths)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", list(random_models.CONFIGS))
+def test_layers_and_weights(part, name):
+    """The same weights in the same places: Keras' outputs on random input."""
+    model = random_models.model_file(name)
+    before = 3 if part == "g_a" else model.config.num_filters
+    x = np.random.default_rng(2).normal(size=(1, 32, 48, before)).astype(np.float32)
+    layer = keras_path(part, model.config)
+    layer(tf.zeros([1, 16, 16, before]))
+    model.assign(part, layer)
+    wanted = layer(tf.constant(x)).numpy()
+    path = PARTS[part][0](model.config, model.weights[part])
+    y = tiling.TiledTransform(path, before).whole()(x.transpose(0, 3, 1, 2))
+    error = np.abs(y.transpose(0, 2, 3, 1) - wanted).max()
+    assert error < 3e-6 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", list(random_models.CONFIGS))
+def test_the_same_tiles(part, name):
+    """Overlaps, spans and lengths of tiles are those of the Keras layers."""
+    model = random_models.model_file(name)
+    before = 3 if part == "g_a" else model.config.num_filters
+    ours = PARTS[part][0](model.config, model.weights[part])
+    layer = keras_path(part, model.config)
+    theirs = tf_tiling.TiledTransform(layer.path, tf.zeros([1, 16, 16, before]))
+    ours_tiled = tiling.TiledTransform(ours, before)
+    assert ours_tiled.bytes_per_sample() == theirs.bytes_per_sample()
+    for size, region in ((320, None), (320, (3, 7)), (640, (19, 20))):
+        spans = [
+            m.spans_of_path(path, size, region and m.Span(*region))
+            for m, path in pairs(ours, layer)
+        ]
+        assert spans[0] == spans[1]
+        for args in (((size, 160), 96, None), ((64, size), 32, None)):
+            assert ours_tiled.num_tiles(*args) == theirs.num_tiles(*args)
+    for memory in (1 << 20, 30 << 20):
+        args = (320, 480), memory, 16
+        assert ours_tiled.tile_length(*args) == theirs.tile_length(*args)
+
+
+def pairs(ours, layer):
+    return (tiling, ours), (tf_tiling, list(layer.path))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 70), (63, 64), (65, 130), (200, 3), (128, 64)])
+def test_the_same_padding(shape):
+    rng = np.random.default_rng(sum(shape))
+    for image in (rng.integers(0, 256, (*shape, 3)), np.full((*shape, 3), 77)):
+        image = image.astype(np.uint8)
+        for ours, theirs in zip(padding.strips(image), tf_padding.strips(image)):
+            np.testing.assert_array_equal(ours, theirs)
+        ours, theirs = networks.reader(image), tf_networks.reader(image)
+        assert ours[0] == theirs[0]
+        spans = [tiling.Span(n // 3, n) for n in ours[0]]
+        np.testing.assert_array_equal(
+            ours[1](*spans).transpose(0, 2, 3, 1), np.asarray(theirs[1](*spans))
+        )
+
+
+def test_the_same_gains():
+    for name in random_models.CONFIGS:
+        model = random_models.model_file(name)
+        ours, theirs = networks.PixelNetworks(model), tf_networks.PixelNetworks(model)
+        for index in (0, 1, 16, 27, 32) if model.config.lambdas else (0,):
+            for a, b in zip(ours.gains(index), theirs.gains(index)):
+                np.testing.assert_allclose(a, np.reshape(b, -1) + 0 * a, rtol=1e-6)
+            np.testing.assert_allclose(
+                ours.inverse_gain(index), theirs.inverse_gain(index), rtol=1e-6
+            )
