@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from gllmm_tf.layers.conv import Conv2D
-from gllmm_tf.layers.residual import RESIDUAL_GAIN, _Residual
+from gllmm_tf.layers.residual import RESIDUAL_GAIN, Residual
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class BottleneckResidualUnit(_Residual):
+class BottleneckResidualUnit(Residual):
     """`x + conv1x1(relu(conv3x3(relu(conv1x1(x)))))` with half the channels inside.
 
     No activation behind the sum, as in the released code (the paper draws one).
@@ -30,7 +30,7 @@ class BottleneckResidualUnit(_Residual):
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class AttentionBlock(_Residual):
+class AttentionBlock(Residual):
     """`x + sigmoid(conv1x1(attention(x))) * trunk(x)`, each branch three bottleneck residual units.
 
     Input and output: float [B, H, W, filters].

@@ -13,7 +13,7 @@ from gllmm_tf.layers.gdn import GDN
 RESIDUAL_GAIN = 0.02
 
 
-class _Residual(tf.keras.layers.Layer):
+class Residual(tf.keras.layers.Layer):
     def __init__(self, filters, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
@@ -23,7 +23,7 @@ class _Residual(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class ResidualBlock(_Residual):
+class ResidualBlock(Residual):
     """`x + f(f(x))` with f = leaky ReLU of a 3x3 convolution (Cheng et al.).
 
     Input and output: float [B, H, W, filters].
@@ -41,7 +41,7 @@ class ResidualBlock(_Residual):
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class ConcatenatedResidualModule(_Residual):
+class ConcatenatedResidualModule(Residual):
     """`x + block_S(... block_1(x))`: S residual blocks in series and an outer shortcut (Fu et al.).
 
     For two stages this is `2 x + t2 + t5`, t2 and t5 being the two blocks' residuals.
@@ -73,7 +73,7 @@ def residual_module(filters, stages, **kwargs):
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class ResidualDownsampling(_Residual):
+class ResidualDownsampling(Residual):
     """`GDN(conv(f(conv_stride2(x)))) + conv1x1_stride2(x)`: halves the resolution.
 
     Input: float [B, H, W, C], H and W even. Output: float [B, H / 2, W / 2, filters].
@@ -95,7 +95,7 @@ class ResidualDownsampling(_Residual):
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class ResidualUpsampling(_Residual):
+class ResidualUpsampling(Residual):
     """`IGDN(conv(subpixel(x))) + subpixel1x1(x)`: doubles the resolution.
 
     Input: float [B, H, W, C]. Output: float [B, 2 H, 2 W, filters].
