@@ -62,9 +62,9 @@ class Seen:
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
 
-def send(port: int, request: Request) -> tuple[int | str, bytes, dict]:
-    """Returns status, body and headers of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+def send(port: int, request: Request, seconds: float = SECONDS) -> tuple[int | str, bytes, dict]:
+    """Returns status, body and headers of the answer, if it comes within `seconds`."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     with contextlib.closing(connection):
         connection.putrequest(request.method, request.path)
         if request.chunked:
@@ -124,12 +124,17 @@ def be_client(port: int, queue: collections.deque, seen: Seen) -> None:
 
 
 class Service:
-    """The service in a process of its own; its memory is looked at until `stop`."""
+    """The service in a process of its own; its memory is looked at until `stop`.
 
-    def __init__(self, model: str | None, folder: str):
-        arguments = ["--port=0", f"--max_bytes={MAX_BYTES}", f"--max_pixels={MAX_PIXELS}"]
+    Args:
+        model: name or path, None for the default.
+        folder: for its temporary files.
+        arguments: further flags.
+    """
+
+    def __init__(self, model: str | None, folder: str, arguments: Sequence[str] = ()):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gllmm_tf.serve", *arguments]
+            [sys.executable, "-m", "gllmm_tf.serve", "--port=0", *arguments]
             + ([f"--model={model}"] if model else []),
             stderr=subprocess.PIPE,
             text=True,
@@ -261,7 +266,8 @@ def load(
 ) -> tuple[Service, float, list[str]]:
     """Runs the service from its start to its end; returns it, the seconds and what went wrong."""
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(model, folder)
+        limits = [f"--max_bytes={MAX_BYTES}", f"--max_pixels={MAX_PIXELS}"]
+        service = Service(model, folder, limits)
         try:
             elapsed = send_all(service, requests, clients, seen)
             metrics = wait_for_rest(service)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import collections
 import os
+from collections.abc import Sequence
 
 from gllmm_tf.cli.jobs import (
     EXTENSION,
     Abort,
     Codecs,
     Job,
+    Report,
     Room,
     check_quality,
     each,
@@ -20,6 +22,7 @@ from gllmm_tf.cli.jobs import (
     read_gllmm,
 )
 from gllmm_tf.cli.reports import (
+    PROGRAM,
     Row,
     bpp,
     complain,
@@ -51,9 +54,9 @@ def compress(args: argparse.Namespace) -> int:
     codecs = Codecs(args, args.quality)
     progress = progress_of(jobs)
     room = Room(PIXELS_AT_ONCE)
-    totals = collections.Counter()
+    totals: collections.Counter[str] = collections.Counter()
 
-    def compress(job):
+    def compress(job: Job) -> Report:
         atomic.check_target(job.target, job.source)
         picture = images.read_image(job.source, args.max_pixels)
         codec = codecs.chosen()
@@ -70,7 +73,7 @@ def compress(args: argparse.Namespace) -> int:
             report = ""
             if args.verbose:
                 x_hat = codec.reconstruct(encoded.latents, (height, width), args.quality)
-                report = compression_report(job, picture.pixels, x_hat, encoded)
+                report = compression_report(job.source, picture.pixels, x_hat, encoded)
         size, note = len(encoded.data), picture.note
 
         def tell():
@@ -99,7 +102,7 @@ def decompress(args: argparse.Namespace) -> int:
     progress = progress_of(jobs)
     room = Room(PIXELS_AT_ONCE)
 
-    def decompress(job):
+    def decompress(job: Job) -> Report:
         atomic.check_target(job.target, job.source)
         images.format_of(job.target)
         data, contents = read_gllmm(job.source, args.max_pixels)
@@ -133,7 +136,7 @@ def decompress(args: argparse.Namespace) -> int:
 def info(args: argparse.Namespace) -> int:
     jobs = [Job(source, None) for source in expand(args.inputs)]
 
-    def info(job):
+    def info(job: Job) -> Report:
         data, contents = read_gllmm(job.source, ANY_SIZE)
         return lambda: say(info_report(job.source, data, contents))
 
@@ -149,10 +152,10 @@ def evaluate(args: argparse.Namespace) -> int:
         except (GllmmError, OSError) as error:
             raise Abort(failure(args.csv, error)) from error
     codecs = Codecs(args, args.quality)
-    rows = []
+    rows: list[Row] = []
     width = max(4, *(len(os.path.basename(job.source)) for job in jobs))
 
-    def evaluate(job):
+    def evaluate(job: Job) -> Report:
         picture = images.read_image(job.source, args.max_pixels)
         row = evaluate_picture(codecs.chosen(), job.source, picture, args)
 
@@ -193,7 +196,7 @@ def models(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     if args.format == "onnx" and args.max_pixels is not None:
-        raise Abort("--max_pixels: ONNX files have no limit; leave it away")
+        raise Abort("--max_pixels: ONNX files have no limit; omit it")
     try:
         stored = registry.read_model(args.model)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -212,7 +215,16 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def folder_size(folder) -> int:
+def train(arguments: Sequence[str]) -> int:
+    """Trains; `arguments` are the flags of train.py, parsed where the settings are."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from gllmm_tf.training import flags
+
+    flags.main([f"{PROGRAM} train", *arguments])
+    return 0
+
+
+def folder_size(folder: str) -> int:
     files = (os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
     return sum(map(os.path.getsize, files))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import concurrent.futures
 import contextlib
@@ -10,14 +11,19 @@ import glob
 import math
 import os
 import threading
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gllmm_tf.cli.reports import complain, failure
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.files import atomic, container
 from gllmm_tf.zoo import registry
 
+if TYPE_CHECKING:
+    from gllmm_tf.codec.codec import Codec
+
 EXTENSION = ".gllmm"
+T, R = TypeVar("T"), TypeVar("R")
 
 
 class Job(NamedTuple):
@@ -31,7 +37,11 @@ class Abort(Exception):
     """A fault that concerns no single file: one line for the user, and nothing more is done."""
 
 
-def plan(args, suffix: str, foreign: tuple[str, ...]) -> list[Job]:
+Report = Callable[[], object]
+"""What tells of a job that is done, called in the order of the jobs."""
+
+
+def plan(args: argparse.Namespace, suffix: str, foreign: tuple[str, ...]) -> list[Job]:
     """Pairs inputs with outputs.
 
     With --output_dir every argument is an input or a pattern. Without it there is one input and at
@@ -60,7 +70,7 @@ def plan(args, suffix: str, foreign: tuple[str, ...]) -> list[Job]:
     ]
 
 
-def expand(patterns) -> list[str]:
+def expand(patterns: Iterable[str]) -> list[str]:
     """Replaces patterns by the files they match; what exists or matches nothing stays as it is."""
     sources = []
     for pattern in patterns:
@@ -75,7 +85,7 @@ def expand(patterns) -> list[str]:
     return sources
 
 
-def read_gllmm(path, max_pixels: int):
+def read_gllmm(path: str, max_pixels: int) -> tuple[bytes, container.Container]:
     """Returns (bytes of the file, its Container); errors need no TensorFlow and so come at once."""
     with atomic.open_regular(path) as file:
         data = file.read(64)
@@ -87,72 +97,70 @@ def read_gllmm(path, max_pixels: int):
 class Codecs:
     """Loads codecs when they are first needed, since TensorFlow takes seconds, and once."""
 
-    def __init__(self, args, quality: float | None = None):
+    def __init__(self, args: argparse.Namespace, quality: float | None = None):
         self._model, self._quality = args.model, quality
         settings = {"tile": args.tile, "memory": args.memory}
         self._settings = {name: value for name, value in settings.items() if value is not None}
-        self._loaded = {}
+        self._loaded: dict[str | bytes | None, Codec] = {}
         self._lock = threading.RLock()
 
-    def chosen(self):
+    def chosen(self) -> Codec:
         """Returns the codec of --model or the default; a fault there ends the whole run."""
         try:
             codec = self._load(self._model)
-            check_quality(self._quality, codec)
+            if self._quality is not None:
+                codec.quality_index(self._quality)
             return codec
         except (GllmmError, OSError) as error:
             raise Abort(failure(self._model, error)) from error
 
-    def with_identity(self, identity: bytes):
+    def with_identity(self, identity: bytes) -> Codec:
         """Returns the codec of the model that wrote a file."""
         with self._lock:
             if identity not in self._loaded:
                 self._loaded[identity] = self._load(registry.find_model(identity))
             return self._loaded[identity]
 
-    def _load(self, model):
+    def _load(self, model: str | None) -> Codec:
         with self._lock:
             if model not in self._loaded:
                 self._loaded[model] = load_codec(model, **self._settings)
             return self._loaded[model]
 
 
-def load_codec(model, **settings):
-    stored = registry.read_model(model)  # What is wrong with it should not wait for TensorFlow.
+def load_codec(model: str | os.PathLike | None, **settings: int) -> Codec:
+    """Like `Codec.load`, but without TensorFlow for a model that cannot be used."""
+    stored = registry.read_model(model)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # No start-up messages of TensorFlow.
     from gllmm_tf.codec.codec import Codec
 
     return Codec(stored, **settings)
 
 
-def check_quality(quality: float | None, codec=None) -> None:
-    """Checks --quality, as far as it can be checked without the codec or with it."""
-    if quality is None:
-        return
-    highest = math.inf
-    if codec is not None:
-        if codec.num_qualities is None:
-            raise Abort("--quality: this is a fixed-rate model, which has one quality only")
-        highest = codec.num_qualities
-    if not (1 <= quality <= highest and math.isfinite(quality)):
-        valid = "be a number from 1 up" if codec is None else f"lie in 1..{highest}"
-        raise Abort(f"--quality is {quality:g}; it must {valid}")
+def check_quality(quality: float | None) -> None:
+    """Refuses what no model has, before one is loaded."""
+    if quality is not None and not 1 <= quality < math.inf:
+        raise Abort(f"quality is {quality:g}, it must be a number from 1 up (--quality)")
 
 
-def each(jobs, action, progress: bool = True, workers: int = 1) -> int:
+def each(
+    jobs: Sequence[Job],
+    action: Callable[[Job], Report],
+    progress: bool = True,
+    workers: int = 1,
+) -> int:
     """Runs `action` on every job, reports failures, and returns how many succeeded.
 
-    `action` returns a function that reports success. Jobs are done by `workers` threads, reports come
-    from this one, in the order of the jobs.
+    Jobs are done by `workers` threads, reports come from this one, in the order of the jobs.
     """
     from tqdm import tqdm
 
     done = 0
-    made_from = {}
+    made_from: dict[str | None, str] = {}
     for job in jobs:
         made_from.setdefault(job.target, job.source)
 
-    def checked(job):
+    def checked(job: Job) -> Report:
         first = made_from[job.target]
         if job.target and first != job.source:
             raise GllmmError(f"would overwrite {job.target}, made from {first}")
@@ -174,7 +182,9 @@ def each(jobs, action, progress: bool = True, workers: int = 1) -> int:
     return done
 
 
-def in_order(jobs, action, workers: int):
+def in_order(
+    jobs: Iterable[T], action: Callable[[T], R], workers: int
+) -> Iterator[tuple[T, Callable[[], R]]]:
     """Yields (job, function that returns what action(job) returned or raises what it raised).
 
     With more than one worker, a thread each, as many jobs are begun ahead of the one that is yielded.
@@ -183,7 +193,7 @@ def in_order(jobs, action, workers: int):
         for job in jobs:
             yield job, functools.partial(action, job)
         return
-    begun = collections.deque()
+    begun: collections.deque[tuple[T, Callable[[], R]]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
             for job in jobs:
@@ -204,7 +214,7 @@ class Room:
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def take(self, pixels: int):
+    def take(self, pixels: int) -> Iterator[None]:
         pixels = min(pixels, self._size)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= pixels)
@@ -217,7 +227,7 @@ class Room:
                 self._changed.notify_all()
 
 
-def progress_of(jobs):
+def progress_of(jobs: Sequence[Job]) -> Callable | None:
     """What makes a bar for a stage of a large picture; None beside the bar over several files."""
     if len(jobs) > 1:
         return None

@@ -16,6 +16,7 @@ import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -32,9 +33,7 @@ def run() -> None:
     with contextlib.suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
     if sys.argv[1:2] == ["train"]:
-        from gllmm_tf.training import flags
-
-        sys.exit(flags.main(["gllmm train", *sys.argv[2:]]))
+        sys.exit(_status_of(lambda: commands.train(sys.argv[2:])))
     # Not absl.app.run: TensorFlow imported inside it asks for the devices before it has switched to
     # eager mode, after which tf.init_scope leads to a graph. Of absl, the flags alone are needed.
     sys.exit(main(parse_args(sys.argv)))
@@ -42,8 +41,12 @@ def run() -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs one parsed command line and returns the exit status."""
+    return _status_of(lambda: commands.COMMANDS[args.command](args))
+
+
+def _status_of(command: Callable[[], int]) -> int:
     try:
-        status = commands.COMMANDS[args.command](args)
+        status = command()
         sys.stdout.flush()
         return status
     except Abort as error:

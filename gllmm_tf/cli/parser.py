@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
 from absl.flags import argparse_flags
 
@@ -11,10 +12,11 @@ from gllmm_tf.cli.reports import PROGRAM
 from gllmm_tf.files import container
 
 
-def parse_args(argv) -> argparse.Namespace:
-    """Parses `argv`, whose first element is the program's name."""
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses `argv`, whose first element is the path of the program."""
+    name = os.path.basename(argv[0])
     parser = argparse_flags.ArgumentParser(
-        prog=os.path.basename(argv[0]) or PROGRAM,
+        prog=PROGRAM if name in ("", "__main__.py") else name,
         description="Learned image compression with Gaussian-Laplacian-logistic mixtures.",
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
@@ -107,8 +109,8 @@ def _add_export(commands) -> None:
         "--max_pixels",
         type=_positive_int,
         metavar="N",
-        help="a SavedModel's decompress refuses files with more pixels (default 16777216: it has no "
-        "tiles)",
+        help="a SavedModel's decompress, which has no tiles, refuses files with more pixels (default "
+        f"{container.MAX_PIXELS_FOR_OTHERS})",
     )
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import collections
+import argparse
 import csv
 import io
 import os
 import statistics
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+import numpy as np
 
 from gllmm_tf.errors import GllmmError, is_out_of_memory
 from gllmm_tf.files import atomic, container, images
 from gllmm_tf.zoo import registry
 
+if TYPE_CHECKING:
+    from gllmm_tf.codec.codec import Codec, Encoded
+
 PROGRAM = "gllmm"
 
 
-def failure(path, error: BaseException) -> str | None:
+def failure(path: str | None, error: BaseException) -> str | None:
     """Returns the line that tells the user about `error`, or None if it is a fault of ours."""
     if isinstance(error, GllmmError):
         text = error.with_flag()
@@ -38,7 +45,7 @@ def say(text: str) -> None:
     _write(text, sys.stdout)
 
 
-def _write(text: str, file) -> None:
+def _write(text: str, file: TextIO) -> None:
     from tqdm import tqdm
 
     tqdm.write(text, file=file)  # Moves a progress bar out of the way.
@@ -55,29 +62,29 @@ def bpp(num_bytes: int, num_pixels: int) -> float:
     return num_bytes * 8 / num_pixels
 
 
-def stages(seconds) -> str:
+def stages(seconds: Mapping[str, float]) -> str:
     stages = ", ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
     return f"{stages}; together {sum(seconds.values()):.2f} s"
 
 
-def quality_of(pixels, x_hat) -> tuple[float, float | None]:
+def quality_of(pixels: np.ndarray, x_hat: np.ndarray) -> tuple[float, float | None]:
     from gllmm_tf import metrics
 
     return metrics.psnr(pixels, x_hat), metrics.ms_ssim(pixels, x_hat)
 
 
-def compression_report(job, pixels, x_hat, encoded) -> str:
+def compression_report(source: str, pixels: np.ndarray, x_hat: np.ndarray, encoded: Encoded) -> str:
     height, width = pixels.shape[:2]
     psnr, ms_ssim = quality_of(pixels, x_hat)
     return (
-        f"{one_line(job.source)}: {width} x {height}, {len(encoded.data)} bytes, "
+        f"{one_line(source)}: {width} x {height}, {len(encoded.data)} bytes, "
         f"{bpp(len(encoded.data), width * height):.4f} bpp, PSNR {psnr:.2f} dB, MS-SSIM "
         f"{'- (needs 176 pixels a side)' if ms_ssim is None else f'{ms_ssim:.4f}'}\n"
         f"  {stages(encoded.seconds)}"
     )
 
 
-def info_report(path, data: bytes, contents: container.Container) -> str:
+def info_report(path: str, data: bytes, contents: container.Container) -> str:
     c = contents
     payload = sum(map(len, c.metadata.values()))
     kinds = {container.TAG_ICC: "colour profile", container.TAG_ALPHA: "alpha"}
@@ -102,12 +109,25 @@ def info_report(path, data: bytes, contents: container.Container) -> str:
     )
 
 
-Row = collections.namedtuple("Row", "file bytes bpp psnr ms_ssim encode_s decode_s")
-_FORMATS = Row("{}", "{:.0f}", "{:.4f}", "{:.2f}", "{:.5f}", "{:.2f}", "{:.2f}")
-_WIDTHS = Row(0, 9, 8, 7, 9, 9, 9)
+class Row(NamedTuple):
+    """One picture in the table of `evaluate`; "bpp" is of the whole file, times are in seconds."""
+
+    file: str
+    bytes: float
+    bpp: float
+    psnr: float
+    ms_ssim: float | None
+    encode_s: float
+    decode_s: float
 
 
-def evaluate_picture(codec, path, picture: images.Picture, args) -> Row:
+_FORMATS = ("{}", "{:.0f}", "{:.4f}", "{:.2f}", "{:.5f}", "{:.2f}", "{:.2f}")
+_WIDTHS = (0, 9, 8, 7, 9, 9, 9)
+
+
+def evaluate_picture(
+    codec: Codec, path: str, picture: images.Picture, args: argparse.Namespace
+) -> Row:
     start = time.perf_counter()
     data = codec.encode(
         picture.pixels, args.quality, metadata=picture.metadata, refine=args.refine
@@ -121,13 +141,18 @@ def evaluate_picture(codec, path, picture: images.Picture, args) -> Row:
     return Row(path, len(data), rate, psnr, ms_ssim, middle - start, end - middle)
 
 
-def mean(rows) -> Row:
+def mean(rows: Sequence[Row]) -> Row:
     """Arithmetic means over the pictures; MS-SSIM over those large enough to have one."""
-    columns = Row(*zip(*rows))
-    known = [value for value in columns.ms_ssim if value is not None]
-    means = [statistics.fmean(column) for column in columns[1:] if column is not columns.ms_ssim]
-    means.insert(3, statistics.fmean(known) if known else None)
-    return Row("mean", *means)
+    known = [row.ms_ssim for row in rows if row.ms_ssim is not None]
+    return Row(
+        file="mean",
+        bytes=statistics.fmean(row.bytes for row in rows),
+        bpp=statistics.fmean(row.bpp for row in rows),
+        psnr=statistics.fmean(row.psnr for row in rows),
+        ms_ssim=statistics.fmean(known) if known else None,
+        encode_s=statistics.fmean(row.encode_s for row in rows),
+        decode_s=statistics.fmean(row.decode_s for row in rows),
+    )
 
 
 def table_row(row: Row, width: int) -> str:
@@ -135,11 +160,11 @@ def table_row(row: Row, width: int) -> str:
     return table_line(["-" if v is None else f.format(v) for f, v in zip(_FORMATS, row)], width)
 
 
-def table_line(cells, width: int) -> str:
+def table_line(cells: Sequence[str], width: int) -> str:
     return cells[0].ljust(width) + "".join(c.rjust(w) for c, w in zip(cells[1:], _WIDTHS[1:]))
 
 
-def to_csv(rows) -> bytes:
+def to_csv(rows: Iterable[Row]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row._fields)

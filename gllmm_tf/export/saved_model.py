@@ -25,10 +25,11 @@ from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
 from gllmm_tf.errors import ModelError
 from gllmm_tf.export import container_graph
 from gllmm_tf.export.container_graph import require
+from gllmm_tf.files.container import MAX_PIXELS_FOR_OTHERS
 from gllmm_tf.model.compression import CompressionModel
 
 SIGNATURES = ("compress", "decompress", "analysis", "synthesis")
-MAX_PIXELS = 1 << 24  # `decompress` without tiles: memory grows with the picture
+MAX_PIXELS = MAX_PIXELS_FOR_OTHERS  # `decompress` has no tiles: memory grows with the picture
 
 
 def save(model_file, path, max_pixels=MAX_PIXELS):

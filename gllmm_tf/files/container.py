@@ -33,6 +33,8 @@ from gllmm_tf.errors import FormatError
 MAGIC = b"\x89GLM"
 VERSION = 1
 MAX_PIXELS = 1 << 28  # What a header may ask for unless the caller raises it: 268 Mpixel.
+MAX_PIXELS_FOR_OTHERS = 1 << 24
+"""What the service and a SavedModel accept by default: 16.8 Mpixel (memory: docs/serving.md)."""
 
 FLAG_METADATA = 0x01
 TAG_ICC = 1  # Colour profile (ICC), zlib-compressed.

@@ -23,7 +23,7 @@ from gllmm_tf.files.pillow_errors import is_for_lack_of_memory, pillow_errors
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 FORMAT_NAMES = "PNG, JPEG, WebP, TIFF and BMP"
-_SAVE_OPTIONS = {
+_SAVE_OPTIONS: dict[str, dict] = {
     "PNG": {},
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "WEBP": {"lossless": True, "exact": True},  # exact: keep the colour of transparent pixels.
@@ -83,7 +83,7 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture
             file.seek(0)
             if start.startswith(MAGIC):
                 raise ImageError("a .gllmm file already: did you mean decompress?")
-            notes = []
+            notes: list[str] = []
             with _open_picture(file, start, max_pixels, notes) as image:
                 return _to_picture(_upright(image, notes), notes)
     except OSError as error:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from gllmm_tf.errors import ImageError, OutOfMemoryError, is_out_of_memory
 from gllmm_tf.files.atomic import reason
@@ -40,7 +40,7 @@ def pillow_errors(message: str, num_pixels: int = 0) -> Iterator[None]:
     except Exception as error:
         if is_for_lack_of_memory(error, num_pixels):
             raise MemoryError from error
-        if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, UnidentifiedImageError):
             raise ImageError(message) from error
         if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, which we lift.
             raise ImageError(f"{message}: more pixels than PIL.Image.MAX_IMAGE_PIXELS") from error

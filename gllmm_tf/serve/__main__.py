@@ -4,6 +4,8 @@ Nothing listens before the model is loaded and has been used once. SIGTERM and C
 requests finish and accept no new ones; a second Ctrl-C ends at once.
 """
 
+from __future__ import annotations
+
 import argparse
 import importlib.util
 import math
@@ -11,11 +13,13 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 
 from absl.flags import argparse_flags
 from PIL import Image
 
 from gllmm_tf.errors import GllmmError
+from gllmm_tf.serve.limits import Limits
 from gllmm_tf.zoo import registry
 
 PROGRAM = "gllmm_tf.serve"
@@ -23,7 +27,7 @@ NEEDED = ("starlette", "uvicorn", "prometheus_client")
 GRACE = 5.0  # Seconds that answers have beyond the limit of time when the service is stopped.
 
 
-def parse(argv, default):
+def parse(argv: Sequence[str], default: Limits) -> argparse.Namespace:
     """Parses the command line; `default` are the limits without flags."""
     parser = argparse_flags.ArgumentParser(
         prog=PROGRAM,
@@ -47,8 +51,8 @@ def parse(argv, default):
     return parser.parse_args(argv[1:])
 
 
-def _number(kind, least, most=sys.maxsize):
-    def number(text):
+def _number(kind: type, least: float, most: float = sys.maxsize) -> Callable[[str], float]:
+    def number(text: str) -> float:
         value = kind(text)  # A ValueError is argparse's to report.
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"{text} is not a number from {least} to {most}")
@@ -57,18 +61,14 @@ def _number(kind, least, most=sys.maxsize):
     return number
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     """Runs until a signal ends it."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(f"{PROGRAM}: {', '.join(missing)} not installed: pip install 'gllmm_tf[serve]'")
-    from gllmm_tf.serve.limits import Limits
-
     args = parse(argv, Limits())
     try:
-        stored = registry.read_model(
-            args.model
-        )  # What is wrong with it should not wait for TensorFlow.
+        stored = registry.read_model(args.model)  # A fault of it should not wait for TensorFlow.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import uvicorn
 
@@ -86,7 +86,7 @@ def main(argv):
         )
         service = create_app(Codec(stored), limits)
     except GllmmError as error:
-        sys.exit(f"{PROGRAM}: {error}")
+        sys.exit(f"{PROGRAM}: {error.with_flag()}")
     # uvicorn lets requests finish and then sends itself the signal again, to what handled it before.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     uvicorn.run(

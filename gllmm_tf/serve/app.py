@@ -27,13 +27,15 @@ import os
 import pathlib
 import tempfile
 import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -43,6 +45,9 @@ from gllmm_tf.files import container, images
 from gllmm_tf.serve.limits import Limits
 from gllmm_tf.serve.middleware import EarlyAnswers, Metrics, MetricsMiddleware
 from gllmm_tf.zoo import registry
+
+if TYPE_CHECKING:
+    from gllmm_tf.codec.codec import Codec
 
 CLIENT_GONE = 499  # What servers log where nobody is left to answer; it is never sent.
 PAGE = pathlib.Path(__file__).with_name("page.html")
@@ -55,10 +60,13 @@ PAGE_HEADERS = {
 }
 NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 WARM_UP = 64  # Pixels a side.
-_ANY_SIZE = 1 << 60
+ANY_SIZE = 1 << 60
+
+Action = Callable[[str], Response]
+"""Answers a request whose body lies at the path that it gets."""
 
 
-def create_app(codec, limits: Limits | None = None) -> Starlette:
+def create_app(codec: Codec, limits: Limits | None = None) -> Starlette:
     """Returns the application for a loaded `Codec`, which it uses once so that no client waits for it."""
     service = _Service(codec, limits or Limits())
     metrics = Metrics()
@@ -89,7 +97,7 @@ def create_app(codec, limits: Limits | None = None) -> Starlette:
 class _Service:
     """The endpoints and what they share."""
 
-    def __init__(self, codec, limits: Limits):
+    def __init__(self, codec: Codec, limits: Limits):
         self._codec = codec
         self._limits = limits
         self._places = threading.BoundedSemaphore(limits.threads + limits.waiting)
@@ -99,28 +107,27 @@ class _Service:
         codec.decompress(codec.compress(grey))
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, app):
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """The server calls this; at its end the last request has been answered."""
         del app
         yield
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    async def page(self, request):
+    async def page(self, request: Request) -> Response:
         del request
         return HTMLResponse(self._page, headers={**PAGE_HEADERS, **NO_SNIFF})
 
-    async def health(self, request):
+    async def health(self, request: Request) -> Response:
         """Answers as soon as requests can be served; nothing is listening before."""
         del request
         codec, limits = self._codec, self._limits
-        qualities = codec.num_qualities
         return JSONResponse(
             {
                 "status": "ok",
                 "version": gllmm_tf.__version__,
                 "model": registry.name_of(codec.identity) or codec.info.get("name"),
                 "identity": codec.identity.hex(),
-                "qualities": qualities,
+                "qualities": codec.num_qualities,
                 "default_quality": codec.config.default_quality,
                 "max_bytes": limits.bytes,
                 "max_pixels": limits.pixels,
@@ -128,19 +135,19 @@ class _Service:
             }
         )
 
-    async def compress(self, request):
+    async def compress(self, request: Request) -> Response:
         quality = _quality(request.query_params.get("quality"))
         return await self._work(request, functools.partial(self._compress_file, quality=quality))
 
-    async def decompress(self, request):
+    async def decompress(self, request: Request) -> Response:
         return await self._work(request, self._decompress_file)
 
-    async def _work(self, request, action):
+    async def _work(self, request: Request, action: Action) -> Response:
         """Receives the body, lets a thread answer it, and gives up at the limit of time.
 
         Args:
             request: whose body is the input.
-            action: (path of the body) -> Response, called in a thread.
+            action: called in a thread.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._limits.seconds
@@ -161,7 +168,7 @@ class _Service:
         future.add_done_callback(lambda _: kept.close())
         return await self._answer_of(future, request, deadline - clock())
 
-    async def _receive(self, request, path: str) -> None:
+    async def _receive(self, request: Request, path: str) -> None:
         declared = request.headers.get("content-length", "")
         self._check_bytes(int(declared) if declared.isdecimal() else 0)
         received = 0
@@ -187,7 +194,9 @@ class _Service:
                 f"{self._limits.pixels}: send a smaller picture",
             )
 
-    async def _answer_of(self, future, request, seconds: float):
+    async def _answer_of(
+        self, future: concurrent.futures.Future, request: Request, seconds: float
+    ) -> Response:
         job = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(_disconnected(request))
         await asyncio.wait({job, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -212,7 +221,7 @@ class _Service:
             503, f"{why}: try again in {seconds} s", headers={"Retry-After": str(seconds)}
         )
 
-    def _compress_file(self, path: str, quality: float | None):
+    def _compress_file(self, path: str, quality: float | None) -> Response:
         size = _declared_size(path)
         if size:
             self._check_pixels(*size)
@@ -223,9 +232,9 @@ class _Service:
             headers["X-Gllmm-Note"] = picture.note
         return Response(encoded.data, media_type="application/octet-stream", headers=headers)
 
-    def _decompress_file(self, path: str):
+    def _decompress_file(self, path: str) -> Response:
         data = pathlib.Path(path).read_bytes()
-        header = container.unpack(data, _ANY_SIZE)
+        header = container.unpack(data, ANY_SIZE)
         self._check_pixels(header.width, header.height)
         decoded = self._codec.decode(data, max_pixels=self._limits.pixels)
         png = f"{path}.png"
@@ -246,7 +255,7 @@ def _quality(text: str | None) -> float | None:
     return quality
 
 
-def _without_folder(action, path: str):
+def _without_folder(action: Action, path: str) -> Response:
     """Calls action(path); its errors call the file "body" and keep to themselves where it lay."""
     try:
         return action(path)
@@ -266,7 +275,7 @@ def _timing(seconds: dict[str, float]) -> str:
     return ", ".join(f"{stage.replace(' ', '-')};dur={1e3 * s:.1f}" for stage, s in seconds.items())
 
 
-async def _disconnected(request) -> None:
+async def _disconnected(request: Request) -> None:
     """Returns when the client has hung up; its body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -276,17 +285,17 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-async def _refused(request, error: HTTPException):
+async def _refused(request: Request, error: HTTPException) -> Response:
     del request
     headers = {**NO_SNIFF, **(error.headers or {})}
     return PlainTextResponse(f"{_one_line(error.detail)}\n", error.status_code, headers)
 
 
-async def _bad_input(request, error: GllmmError):
+async def _bad_input(request: Request, error: GllmmError) -> Response:
     del request
     return PlainTextResponse(f"{_one_line(str(error))}\n", 400, NO_SNIFF)
 
 
-async def _client_gone(request, error: ClientDisconnect):
+async def _client_gone(request: Request, error: ClientDisconnect) -> Response:
     del request, error
     return Response(status_code=CLIENT_GONE)

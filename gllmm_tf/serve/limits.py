@@ -2,8 +2,7 @@
 
 import dataclasses
 
-MAX_PIXELS = 1 << 24
-"""16.8 million: a codec at work on a picture of this size takes about 1 GB more than at rest."""
+from gllmm_tf.files import container
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Limits:
     """
 
     bytes: int = 1 << 25
-    pixels: int = MAX_PIXELS
+    pixels: int = container.MAX_PIXELS_FOR_OTHERS
     seconds: float = 120.0
     threads: int = 2
     waiting: int = 8

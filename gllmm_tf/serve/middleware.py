@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 
 import prometheus_client
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LINGER_BYTES = 1 << 22
 LINGER_SECONDS = 2.0
@@ -44,7 +47,7 @@ class Metrics:
         )
         prometheus_client.ProcessCollector(registry=registry)
 
-    async def answer(self, request):
+    async def answer(self, request: Request) -> Response:
         """The endpoint /metrics."""
         del request
         text = prometheus_client.generate_latest(self._registry)
@@ -54,12 +57,12 @@ class Metrics:
 class MetricsMiddleware:
     """Counts requests, seconds and bytes; paths that no endpoint has are counted as "other"."""
 
-    def __init__(self, app, metrics: Metrics, endpoints):
+    def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: Iterable[str]):
         self._app = app
         self._metrics = metrics
         self._endpoints = frozenset(endpoints)
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,12 +70,12 @@ class MetricsMiddleware:
         endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
         status = 500  # Where the application raises before it answers, the server says this.
 
-        async def receiving():
+        async def receiving() -> Message:
             message = await receive()
             metrics.bytes_in.labels(endpoint).inc(len(message.get("body", b"")))
             return message
 
-        async def sending(message):
+        async def sending(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             metrics.bytes_out.labels(endpoint).inc(len(message.get("body", b"")))
@@ -95,28 +98,28 @@ class EarlyAnswers:
     before the connection is closed: LINGER_BYTES, for LINGER_SECONDS, at most.
     """
 
-    def __init__(self, app):
+    def __init__(self, app: ASGIApp):
         self._app = app
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         names = {name for name, value in scope["headers"] if value != b"0"}
         unread = bool(names & {b"content-length", b"transfer-encoding"})
 
-        async def receiving():
+        async def receiving() -> Message:
             nonlocal unread
             message = await receive()
             unread = unread and bool(message.get("more_body"))  # A disconnect has none either.
             return message
 
-        async def drain():
+        async def drain() -> None:
             left = LINGER_BYTES
             while unread and left > 0:
                 left -= len((await receiving()).get("body", b""))
 
-        async def sending(message):
+        async def sending(message: Message) -> None:
             if unread and message["type"] == "http.response.start":
                 close = [(b"connection", b"close")]
                 message = {**message, "headers": [*message["headers"], *close]}

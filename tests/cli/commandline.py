@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 from gllmm_tf.cli import main as cli
+from gllmm_tf.cli.parser import parse_args
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def gllmm(*args) -> int:
     """Runs the command in this process and returns its exit status."""
-    return cli.main(cli.parse_args(["gllmm", *map(str, args)]))
+    return cli.main(parse_args(["gllmm", *map(str, args)]))
 
 
 def process(*args, **kwargs):

@@ -52,6 +52,3 @@ def compressed(folder, tiny_codec, sample_pixels):
     path = folder / "photo.png.gllmm"
     path.write_bytes(tiny_codec.compress(sample_pixels))
     return path
-
-
-# ---------------------------------------------------------------------- compress and decompress

@@ -237,6 +237,3 @@ def test_evaluate_never_overwrites_a_picture(folder, model, capsys):
     assert gllmm("evaluate", *model, "photo.png", "--csv", "photo.png") == 1
     assert "is the input itself" in error_line(capsys)
     assert pathlib.Path("photo.png").read_bytes() == before
-
-
-# ------------------------------------------------------------------------------------- bad input

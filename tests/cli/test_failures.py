@@ -1,5 +1,6 @@
 """Bad files, bad arguments, full disks: one line each, and nothing lost."""
 
+import errno
 import os
 import pathlib
 import re
@@ -7,14 +8,14 @@ import struct
 import zlib
 
 import pytest
+import tensorflow as tf
 from cli.commandline import error_line, gllmm
 from PIL import Image
 
-from gllmm_tf.cli import jobs
-from gllmm_tf.errors import ModelError
+from gllmm_tf.cli import commands, jobs
+from gllmm_tf.codec.codec import Codec
+from gllmm_tf.errors import ModelError, OutOfMemoryError
 from gllmm_tf.files import images
-
-MODEL_NAME = "tiny-for-tests"
 
 
 def sealed(body: bytes) -> bytes:
@@ -64,9 +65,12 @@ def test_bad_files(compressed, model, capsys, name, with_model):
         (["compress", "photo.png", "b.JPG"], "cannot have this extension.*--output_dir"),
         (["compress", "photo.png", "a", "b"], "several inputs need --output_dir"),
         (["compress", "photo.png", "linked"], "is the input itself"),
-        (["compress", "photo.png", "--quality", "0.99"], "--quality is 0.99"),
-        (["compress", "photo.png", "--quality", "nan"], "--quality is nan"),
-        (["compress", "photo.png", "--quality", "inf"], "--quality is inf"),
+        (
+            ["compress", "photo.png", "--quality", "0.99"],
+            "quality is 0.99, .* 1 up .--quality",
+        ),
+        (["compress", "photo.png", "--quality", "nan"], "quality is nan, .* .--quality"),
+        (["compress", "photo.png", "--quality", "inf"], "quality is inf, .* .--quality"),
         (["compress", "photo.png", "--max_pixels", "100"], "13824 pixels.*limit of 100"),
         (["compress", "photo.png.gllmm"], "did you mean decompress"),
         (["compress", "--output_dir", "photo.png", "photo.png"], "photo.png: File exists"),
@@ -81,7 +85,7 @@ def test_bad_files(compressed, model, capsys, name, with_model):
         (["info", "gone"], "^gone: No such file"),
         (["evaluate", "gone.png"], "gone.png: cannot be read"),
         (["evaluate", "photo.png", "--csv", "gone/t.csv"], "gone/t.csv: there is no directory"),
-        (["evaluate", "photo.png", "--quality", "-1"], "--quality is -1"),
+        (["evaluate", "photo.png", "--quality", "-1"], "quality is -1, .* .--quality"),
     ],
 )
 def test_bad_arguments_need_no_model(compressed, capsys, monkeypatch, args, pattern):
@@ -98,13 +102,14 @@ def test_bad_arguments_need_no_model(compressed, capsys, monkeypatch, args, patt
 
 def test_quality_beyond_the_model(folder, model, capsys):
     assert gllmm("compress", *model, "photo.png", "--quality", "8.5") == 1
-    assert "--quality is 8.5; it must lie in 1..8" in error_line(capsys)
+    assert "quality is 8.5, it must be from 1 to 8 (--quality)" in error_line(capsys)
 
 
 def test_quality_of_a_fixed_rate_model(folder, model, tiny_codec, capsys, monkeypatch):
-    monkeypatch.setattr(type(tiny_codec), "num_qualities", None)
+    fixed = property(lambda self: None)
+    monkeypatch.setattr(type(tiny_codec), "num_qualities", fixed)
     assert gllmm("compress", *model, "photo.png", "--quality", "3") == 1
-    assert "fixed-rate" in error_line(capsys)
+    assert "one fixed rate; omit the quality (--quality)" in error_line(capsys)
 
 
 def test_unknown_model_ends_the_run(folder, sample_pixels, capsys):
@@ -137,6 +142,8 @@ def test_names_cannot_break_the_line(folder, capsys):
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "photo.png: not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "photo.png: not enough memory"),
+        (OutOfMemoryError("not enough memory for it"), 1, "photo.png: not enough memory for it"),
         (PermissionError(13, "Permission denied", "photo.png"), 1, "photo.png: Permission denied"),
         (ModelError("no.\n"), 1, "photo.png: no."),
     ],
@@ -149,6 +156,41 @@ def test_exceptions(folder, capsys, monkeypatch, error, status, pattern):
     assert gllmm("compress", "photo.png") == status
     assert error_line(capsys).startswith(pattern)
     assert os.listdir() == ["photo.png"]
+
+
+EXHAUSTED = {
+    "Python": MemoryError(),
+    "the system": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "TensorFlow": tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+}
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "evaluate"])
+@pytest.mark.parametrize("name", EXHAUSTED)
+def test_too_little_memory_for_one_file_stops_no_other(
+    compressed, model, capsys, monkeypatch, command, name
+):
+    """Whoever runs out of it: a line with the file, and the others are done."""
+    method = "decode" if command == "decompress" else "encode"
+    work, first = getattr(Codec, method), [True]
+
+    def fail_once(self, *args, **kwargs):
+        if first.pop() if first else False:
+            raise EXHAUSTED[name]
+        return work(self, *args, **kwargs)
+
+    monkeypatch.setattr(Codec, method, fail_once)
+    monkeypatch.setattr(commands, "WORKERS", 1)
+    source = pathlib.Path("photo.png.gllmm" if command == "decompress" else "photo.png")
+    second = source.with_name(f"second-{source.name}")
+    second.write_bytes(source.read_bytes())
+    folder = [] if command == "evaluate" else ["--output_dir", "out"]
+    assert gllmm(command, *model, *folder, source, second) == 1
+    err = capsys.readouterr().err
+    assert err == f"gllmm: {source}: not enough memory; free some\n"
+    assert command == "evaluate" or os.listdir("out") == [
+        f"{second}{'.png' if command == 'decompress' else '.gllmm'}"
+    ]
 
 
 def test_faults_of_the_program_are_not_hidden(folder, monkeypatch):

@@ -13,9 +13,7 @@ from cli.commandline import gllmm
 from PIL import Image
 
 from gllmm_tf.cli import jobs
-from gllmm_tf.cli import main as cli
-
-MODEL_NAME = "tiny-for-tests"
+from gllmm_tf.cli.parser import parse_args
 
 
 @pytest.mark.parametrize("command", ["compress", "decompress", "evaluate"])
@@ -27,7 +25,7 @@ def test_tile_and_memory_reach_the_codec(monkeypatch, command):
         (["--tile", "200"], {"tile": 200}),
         (["--memory", "70", "--tile", "1"], {"tile": 1, "memory": 70}),
     ):
-        args = cli.parse_args(["gllmm", command, "a", "--model", "m", *flags])
+        args = parse_args(["gllmm", command, "a", "--model", "m", *flags])
         jobs.Codecs(args).chosen()
         assert seen.pop() == ("m", settings)
 
@@ -116,11 +114,3 @@ def test_a_fault_stops_what_has_not_begun():
             outcome()
     outcomes.close()
     assert len(begun) < 10
-
-
-@pytest.mark.parametrize("crop", ["1,2,3", "1,2,3,4,5", "a,b,c,d", ""])
-def test_crop_that_is_none(capsys, crop):
-    with pytest.raises(SystemExit) as caught:
-        cli.parse_args(["gllmm", "decompress", "a.gllmm", "--crop", crop])
-    assert caught.value.code == 2
-    assert "--crop" in capsys.readouterr().err

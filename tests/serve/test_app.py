@@ -32,9 +32,13 @@ from serve.clients import (  # noqa: E402
     wait_until,
 )
 
+from gllmm_tf.config import ModelConfig  # noqa: E402
 from gllmm_tf.errors import OutOfMemoryError  # noqa: E402
+from gllmm_tf.export import saved_model  # noqa: E402
 from gllmm_tf.files import container  # noqa: E402
+from gllmm_tf.serve import __main__ as main  # noqa: E402
 from gllmm_tf.serve import app as serving  # noqa: E402
+from gllmm_tf.serve.limits import Limits  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +187,7 @@ def test_wrong_methods_and_paths(client):
 
 def test_full_queue_is_503_and_comes_free_again(tiny_codec, png):
     held = HeldCodec(tiny_codec)
-    limits = serving.Limits(threads=1, waiting=1)
+    limits = Limits(threads=1, waiting=1)
     with TestClient(serving.create_app(held, limits)) as client:
         statuses = []
 
@@ -209,7 +213,7 @@ def test_full_queue_is_503_and_comes_free_again(tiny_codec, png):
 
 def test_timeout_is_504_and_keeps_its_place_until_the_work_ends(tiny_codec, png):
     held = HeldCodec(tiny_codec)
-    limits = serving.Limits(seconds=0.4, threads=1, waiting=1)
+    limits = Limits(seconds=0.4, threads=1, waiting=1)
     with TestClient(serving.create_app(held, limits)) as client:
 
         def post(quality):
@@ -249,14 +253,37 @@ def test_no_memory_is_503(tiny_codec, sample_pixels, png, path, name):
         assert int(answer.headers["retry-after"]) > 0
 
 
-def test_the_page_of_documentation_states_the_limits():
+def test_the_page_of_documentation_states_the_limits_and_the_memory_they_mean():
     page = pathlib.Path(ROOT, "docs", "serving.md").read_text()
-    assert f"| `--max_pixels` | {serving.Limits().pixels / 1e6:.1f} million |" in page
+    default = main.parse([""], Limits())
+    for flag, value in (
+        ("max_bytes", f"{default.max_bytes >> 20} MiB"),
+        ("max_pixels", f"{default.max_pixels / 1e6:.1f} million"),
+        ("max_seconds", f"{default.max_seconds:g}"),
+        ("threads", default.threads),
+        ("waiting", default.waiting),
+        ("connections", default.connections),
+    ):
+        assert f"| `--{flag}` | {value} |" in page
+    measured = pathlib.Path(ROOT, "experiments", "results", "serve_memory.json")
+    found = json.loads(measured.read_text())
+    assert (found["pixels"], found["threads"]) == (default.max_pixels, default.threads)
+    text = " ".join(page.split())
+    assert f"{found['rest_mb'] / 1e3:.1f} GB at rest" in text
+    assert f"at most {max(found['peak_mb'].values()) / 1e3:.1f} GB" in text
+
+
+def test_the_limits_are_those_of_a_new_service(tiny_codec):
+    with TestClient(serving.create_app(tiny_codec)) as client:
+        health = client.get("/health").json()
+    assert health["max_pixels"] == Limits().pixels == saved_model.MAX_PIXELS
+    assert health["max_bytes"] == Limits().bytes and health["max_seconds"] == Limits().seconds
 
 
 def test_health_is_json_for_a_fixed_rate_model(tiny_codec):
     class Fixed(HeldCodec):
-        num_qualities = None
+        config = ModelConfig(num_filters=8)
+        num_qualities = config.num_qualities
 
     app = serving.create_app(Fixed(tiny_codec))
     with TestClient(app) as client:

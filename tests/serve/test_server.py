@@ -34,6 +34,7 @@ from experiments.systems import serve_page_check  # noqa: E402
 from gllmm_tf.serve import __main__ as main  # noqa: E402
 from gllmm_tf.serve import app as serving  # noqa: E402
 from gllmm_tf.serve import middleware  # noqa: E402
+from gllmm_tf.serve.limits import Limits  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_early_answer_reaches_a_client_that_sends_first_and_reads_then(port, pat
 
 
 def test_slow_body_is_408(tiny_codec):
-    limits = serving.Limits(seconds=0.3, threads=1, waiting=0)
+    limits = Limits(seconds=0.3, threads=1, waiting=0)
     with running(tiny_codec, limits) as port, connect(port) as connection:
         connection.sendall(head("/compress", "Content-Length: 100") + b"some")
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
@@ -122,7 +123,7 @@ def test_slow_body_is_408(tiny_codec):
 
 def test_clients_that_hang_up_give_their_places_back(tiny_codec, png):
     held = HeldCodec(tiny_codec)
-    with running(held, serving.Limits(threads=1, waiting=1)) as port:
+    with running(held, Limits(threads=1, waiting=1)) as port:
         with connect(port) as first:  # being worked on
             first.sendall(head("/compress", f"Content-Length: {len(png)}") + png)
             assert held.started.acquire(timeout=PATIENCE)
@@ -193,14 +194,14 @@ def test_command_refuses_a_bad_model_with_one_line():
 )
 def test_command_refuses_bad_flags(flag, capsys):
     with pytest.raises(SystemExit) as error:
-        main.parse(["", flag], serving.Limits())
+        main.parse(["", flag], Limits())
     assert error.value.code == 2 and flag.split("=")[-1] in capsys.readouterr().err
 
 
 def test_command_takes_limits():
-    args = main.parse(["", "--max_bytes=5", "--waiting=0", "--max_seconds=0.5"], serving.Limits())
+    args = main.parse(["", "--max_bytes=5", "--waiting=0", "--max_seconds=0.5"], Limits())
     assert (args.max_bytes, args.waiting, args.max_seconds) == (5, 0, 0.5)
-    assert args.threads == serving.Limits().threads
+    assert args.threads == Limits().threads
 
 
 @pytest.mark.skipif(browser.find_browser() is None, reason="no Chromium")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.common.program import ExperimentError
-from experiments.systems import beam_kill, round_trip, serve_load, serve_requests
+from experiments.systems import beam_kill, round_trip, serve_load, serve_memory, serve_requests
 from gllmm_tf.files.images import read_image
 
 
@@ -117,3 +117,9 @@ def test_faults_of_the_manifest_are_found(tmp_path):
     assert faults({"input_sha256": "00"}) == [f"{n}: wrong checksum of the input" for n in pictures]
     assert faults({"error": ""}) == ["odd/b.png: failed without a reason"]
     assert any("counters do not say failed 1" in f for f in faults(text="compressed 1, failed 2"))
+
+
+@pytest.mark.parametrize("num_pixels", [1, 1000, 1 << 20])
+def test_the_largest_picture_that_is_accepted(num_pixels):
+    height, width, channels = serve_memory.picture_of(num_pixels, 1).shape
+    assert channels == 3 and 0.98 * num_pixels < height * width <= num_pixels
