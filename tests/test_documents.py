@@ -43,12 +43,13 @@ NOT_HERE = {
     },
     "docs/accelerators.md": {
         "pip install": INSTALLS,
-        "python3.12 -m venv": INSTALLS,
-        "python -m experiments.tools.export_step": "tests/training/test_xla_export.py exports",
-        "python step/runner.py": "needs JAX; tests/training/test_xla_export.py runs it where that is",
-        "python -m experiments.tools.import_state": "tests/training/test_xla_export.py imports",
-        "python train.py": "continues the imported run; tests/training/test_xla_export.py does",
-        "python compress.py": "compresses with the imported run; tests/training/test_xla_export.py does",
+        "make .venv-jax": INSTALLS,
+        "python -m experiments.tools.export_step": "a minute of compiling; tests/training/xla exports",
+        "python step/run.py": "needs JAX; tests/training/xla/test_jax.py runs it where that is",
+        "python -m experiments.tools.import_state": "needs what the command before makes; "
+        "tests/training/xla/test_take_back.py imports",
+        "gllmm compress": "compresses with the imported run; tests/training/xla/test_jax.py does",
+        "python train.py": "continues the imported run; tests/training/xla/test_jax.py does",
         "GLLMM_JAX_PYTHON": "needs JAX",
     },
     "docs/export.md": {

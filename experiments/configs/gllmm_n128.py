@@ -2,8 +2,8 @@
 
     python -m experiments.tools.export_step --config=experiments/configs/gllmm_n128.py:mse-0.0075 \\
         --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n128_mse_0.0075 \\
-        --export_dir=step --pictures=pictures.npz --encoded
-    python step/runner.py step --data=pictures.npz --out=out \\
+        --export_dir=step --pictures=files
+    python step/run.py --out=out \\
         --precision=bfloat16 --steps_per_call=20 --fit_seconds=125      # there
     python -m experiments.tools.import_state --state=out --model=gllmm-n128-mse-0.0075.npz \\
         --train_glob='photos/**/*.jpg'

@@ -26,8 +26,8 @@ last (4 minutes of an NVIDIA H200, 0.018 s per step of 16 crops of 256 x 256 pix
 
         python -m experiments.tools.export_step --config=experiments/configs/gllmm_n144.py:last \\
             --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n144 \\
-            --export_dir=step --pictures=pictures.npz --encoded
-        python step/runner.py step --data=pictures.npz --out=out \\
+            --export_dir=step --pictures=files
+        python step/run.py --out=out \\
             --precision=bfloat16 --steps_per_call=20 --fit_seconds=355      # there
         python -m experiments.tools.import_state --state=out --model=trained.npz \\
             --train_glob='photos/**/*.jpg'

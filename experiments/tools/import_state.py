@@ -1,4 +1,4 @@
-"""Takes what gllmm_tf/training/xla/runner.py has trained back into TensorFlow.
+"""Takes what run.py of an exported step has trained back into TensorFlow.
 
     python -m experiments.tools.import_state --state=out --run_dir=runs/n48
 
@@ -22,7 +22,7 @@ from gllmm_tf.training.xla import take_back
 
 
 def define_flags() -> None:
-    text = "Folder that runner.py wrote, or a checkpoint in it."
+    text = "Folder that run.py wrote (--out), or a checkpoint in it."
     flags.DEFINE_string("state", None, text, required=True)
     text = "Run to write: new, or the one that was exported."
     flags.DEFINE_string("run_dir", "", text)

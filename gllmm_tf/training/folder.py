@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from gllmm_tf.errors import GllmmError, OutOfMemoryError
@@ -26,17 +27,20 @@ class Folder:
 
     Args:
         path: Of the folder.
+        argument: What messages call it.
 
     Attributes:
         path: As given.
+        argument: As given.
         record: {name: value} of config.json; {} in a new folder.
 
     Raises:
         GllmmError: the folder cannot be made, or its record cannot be read.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, argument: str = "run_dir"):
         self.path = path
+        self.argument = argument
         self.record: dict[str, Any] = {}
         config = self.file(CONFIG)
         try:
@@ -47,39 +51,64 @@ class Folder:
                 self.record["settings"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise GllmmError(
-                f"{config}: is not the record of a run; give another run_dir", "run_dir"
+                f"{config}: is not the record of a run; give another {argument}", argument
             ) from error
         except OSError as error:
             raise GllmmError(
-                f"{path}: cannot be written ({error.strerror}); give another run_dir", "run_dir"
+                f"{path}: cannot be written ({error.strerror}); give another {argument}", argument
             ) from error
 
     def file(self, *names: str) -> str:
         """Path of a file in the folder."""
         return os.path.join(self.path, *names)
 
-    def check_settings(self, settings: Settings) -> None:
-        """Raises GllmmError if the folder's run has another value of a setting that it is bound to."""
+    @property
+    def held_out_rule(self) -> str:
+        """By which rule of `data.split` the run holds pictures out; earlier versions recorded none."""
+        return self.record.get("held_out", "number" if self.record else "content")
+
+    def check_settings(self, settings: Settings, free: Collection[str] = FREE) -> None:
+        """Raises GllmmError if the folder's run has another value of a setting that it is bound to.
+
+        Args:
+            settings: To go on with.
+            free: Names of settings that may differ.
+        """
         theirs = self.record.get("settings", {})
         for name, mine in settings.flat().items():
-            if name in FREE or name not in theirs:
+            if name in free or name not in theirs:
                 continue
             value = typed(FIELDS[name][1], theirs[name])
             if value != mine:
                 raise GllmmError(
                     f"{self.path}: its run has {name}={value!r}, not {mine!r}; use that value, or "
-                    "another run_dir",
+                    f"another {self.argument}",
                     name,
                 )
 
-    def check_pictures(self, now: dict[str, Any]) -> None:
-        """A run goes on with the pictures that it began with: crops are drawn by their number."""
+    def check_pictures(self, now: dict[str, Any], argument: str = "train_glob") -> None:
+        """A run goes on with the pictures that it began with: crops are drawn by their number.
+
+        Args:
+            now: {"count", "sha256"} of the pictures that are given.
+            argument: What messages call them.
+        """
         then = self.record.get("pictures", now)
         if {name: then[name] for name in now if name in then} != now:
             raise GllmmError(
-                f"{self.path}: its run began with {then['count']} pictures, train_glob names "
-                f"{now['count']}, or others; bring them back, or give another run_dir",
-                "train_glob",
+                f"{self.path}: its run began with {then['count']} pictures, {argument} names "
+                f"{now['count']}, or others; bring them back, or give another {self.argument}",
+                argument,
+            )
+
+    def check_room(self, needed: int) -> None:
+        """Raises GllmmError unless checkpoints of so many bytes, together, fit on the disk."""
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise GllmmError(
+                f"{self.path}: {free / 1e6:.0f} MB free, the checkpoints need "
+                f"{needed / 1e6:.0f} MB; make room or give another {self.argument}",
+                self.argument,
             )
 
     def write_record(self, **facts: Any) -> None:

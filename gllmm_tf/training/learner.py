@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from gllmm_tf import losses
+from gllmm_tf.errors import GllmmError
 from gllmm_tf.model import compression
 from gllmm_tf.training import distribution, growth, optimizers
 from gllmm_tf.training.judge import Judge, losses_of
@@ -224,6 +226,23 @@ class Learner:
         with self.devices.together():
             values = self.train_step(crops, quality, seed, rate).numpy()
         return dict(zip(METRICS, values.tolist()))
+
+    def restore(self, path: str) -> None:
+        """Takes the state from a checkpoint.
+
+        Raises:
+            GllmmError: it cannot be read, or is of another network.
+        """
+        try:
+            self.checkpoint.restore(path).assert_existing_objects_matched()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            config = os.path.join(os.path.dirname(os.path.dirname(path)), "config.json")
+            raise GllmmError(
+                f"{path}: does not fit this model or cannot be read "
+                f"({str(error).splitlines()[0]}); continue with the code that wrote it "
+                f"({config}) or give another run_dir",
+                "run_dir",
+            ) from error
 
     def averaged(self):
         """Returns a context in which the model has its averaged weights, if there are any."""

@@ -11,6 +11,9 @@ import numpy as np
 
 from gllmm_tf.training.settings import Settings
 
+SKIPS_UNTIL_STOP = 20
+"""Steps in a row with a non-finite loss or gradient after which a run stops."""
+
 METRICS = ("loss", "bpp", "y_bpp", "z_bpp", "mse", "ms_ssim", "gradient_norm", "good")
 """What a step returns, in this order; `good` is 1, or 0 if the update was skipped."""
 
@@ -28,12 +31,15 @@ class Meter:
         seconds: Of training before this call.
 
     Attributes:
+        settings: As given; may be replaced on the way.
         seconds: Of training so far, pauses not counted.
+        bad: How many of the latest steps, in a row, were skipped.
     """
 
     def __init__(self, settings: Settings, seconds: float = 0.0):
+        self.settings = settings
         self.seconds = seconds
-        self._settings = settings
+        self.bad = 0
         self._steps: list[dict[str, float]] = []
         self._clock = time.monotonic()
         self._since = seconds
@@ -41,6 +47,7 @@ class Meter:
     def add(self, values: dict[str, float]) -> None:
         """Takes in the metrics of one step."""
         self._steps.append(values)
+        self.bad = 0 if values["good"] else self.bad + 1
 
     def tick(self) -> float:
         """Brings `seconds` up to now and returns it."""
@@ -71,10 +78,10 @@ class Meter:
         row: dict[str, Any] = {"step": step}
         for name in METRICS[:-1]:
             row[name] = float(np.mean([values[name] for values in good])) if good else None
-        if self._settings.model.metric != "ms-ssim":
+        if self.settings.model.metric != "ms-ssim":
             del row["ms_ssim"]
         row["psnr"] = float(psnr(row["mse"])) if good else None
-        row["learning_rate"] = self._settings.learning_rate_at(step - 1)
+        row["learning_rate"] = self.settings.learning_rate_at(step - 1)
         row["skipped"] = skipped
         row["seconds"] = round(self.seconds, 2)
         row["seconds_per_step"] = seconds / max(1, len(self._steps))
@@ -86,7 +93,7 @@ class Meter:
         """A row as a line of text."""
         if row["loss"] is None:
             return f"step {row['step']}: no finite step, {row['skipped']} skipped"
-        left = (self._settings.schedule.steps - row["step"]) * row["seconds_per_step"]
+        left = (self.settings.schedule.steps - row["step"]) * row["seconds_per_step"]
         text = (
             "step {step}: loss {loss:.4f}, bpp {bpp:.4f} (y {y_bpp:.4f}, z {z_bpp:.4f}), "
             "PSNR {psnr:.2f} dB, {seconds_per_step:.3f} s/step"

@@ -13,7 +13,6 @@ its last checkpoint as if nothing had happened, and a batch that several devices
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 
@@ -24,17 +23,14 @@ from tqdm import tqdm
 from gllmm_tf.coding import empty_channels
 from gllmm_tf.errors import GllmmError, ModelError, running_out_of_memory
 from gllmm_tf.training import data, distribution, validation
-from gllmm_tf.training.facts import facts_of
+from gllmm_tf.training.facts import facts_of, record_of
 from gllmm_tf.training.folder import Folder, Stop, writing
 from gllmm_tf.training.judge import table
 from gllmm_tf.training.learner import Learner
-from gllmm_tf.training.meter import Meter
-from gllmm_tf.training.revision import revision, versions
+from gllmm_tf.training.meter import SKIPS_UNTIL_STOP, Meter
+from gllmm_tf.training.revision import revision
 from gllmm_tf.training.settings import Settings
 from gllmm_tf.zoo import model_file
-
-SKIPS_UNTIL_STOP = 20
-"""Steps in a row with a non-finite loss or gradient after which a run stops."""
 
 EMPTY_CHANNEL_PICTURES = 32
 """Training pictures whose empty channels are counted for an exported model."""
@@ -74,11 +70,10 @@ class Run:
     def _read_pictures(self):
         settings = self.settings
         paths = data.find_pictures(settings.data.train_glob)
-        rule = self.folder.record.get("held_out", "number" if self.folder.record else "content")
         self._pictures = {"count": len(paths), "sha256": data.fingerprint(paths)}
         self.folder.check_pictures(self._pictures)
-        self._held_out_rule = rule
-        training, held_out = data.split(paths, settings.data.validation_images, rule)
+        self._held_out_rule = self.folder.held_out_rule
+        training, held_out = data.split(paths, settings.data.validation_images, self._held_out_rule)
         cache = settings.data.cache_dir or self.folder.file("cache")
         self.crops = data.Crops(
             data.Pictures.open(training, cache),
@@ -114,16 +109,9 @@ class Run:
 
     def _write_record(self):
         if self.devices.is_chief:
-            commit, modified = revision()
-            self.folder.write_record(
-                settings=self.settings.flat(),
-                revision=commit,
-                modified=modified,
-                versions=versions(),
-                pictures=self._pictures,
-                held_out=self._held_out_rule,
-                start=self.learner.start,
-            )
+            start = self.learner.start
+            record = record_of(self.settings, self._pictures, self._held_out_rule, start)
+            self.folder.write_record(**record)
 
     def check_room(self) -> None:
         """Raises GllmmError unless four checkpoints (three kept, one being written) fit on the disk."""
@@ -133,27 +121,12 @@ class Run:
             int(np.prod(v.shape))
             for v in (*learner.variables, *learner.optimizer.variables, *averages)
         )
-        needed, free = 4 * 4 * count, shutil.disk_usage(self.folder.path).free  # bytes
-        if free < needed:
-            raise GllmmError(
-                f"{self.folder.path}: {free / 1e6:.0f} MB free, the checkpoints need "
-                f"{needed / 1e6:.0f} MB; make room or give another run_dir",
-                "run_dir",
-            )
+        self.folder.check_room(4 * 4 * count)  # bytes
 
     def _resume(self):
         latest = self.manager.latest_checkpoint
         if latest:
-            try:
-                status = self.learner.checkpoint.restore(latest)
-                status.assert_existing_objects_matched()
-            except (ValueError, AssertionError, tf.errors.OpError) as error:
-                raise GllmmError(
-                    f"{latest}: does not fit this model or cannot be read "
-                    f"({str(error).splitlines()[0]}); continue with the code that wrote it "
-                    f"({self.folder.file('config.json')}) or give another run_dir",
-                    "run_dir",
-                ) from error
+            self.learner.restore(latest)
             self._say(f"continuing {self.folder.path} from step {self._step()}")
         self.devices.check_same(
             self._step(),
@@ -206,16 +179,15 @@ class Run:
         share = devices.share(settings.data.batch)
         part = share * devices.local_count, share * devices.first
         total = settings.schedule.steps
-        result, bad, began = None, 0, time.monotonic()
+        result, began = None, time.monotonic()
         step = first
         for crops, quality in self.crops.dataset(first, total, *part):
             values = learner.take_step(crops, quality, step)
             self._meter.add(values)
             bar.update()
             step += 1
-            bad = 0 if values["good"] else bad + 1
-            if bad >= SKIPS_UNTIL_STOP:
-                raise self._not_finite(bad, step)
+            if self._meter.bad >= SKIPS_UNTIL_STOP:
+                raise self._not_finite(self._meter.bad, step)
             limit = settings.run.max_seconds
             over = bool(limit) and time.monotonic() - began >= limit
             if over:

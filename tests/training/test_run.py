@@ -171,10 +171,10 @@ def test_run_stops_after_too_many_skips(eagerly, pictures, tmp_path, monkeypatch
 
 
 def test_full_disk_is_reported_before_the_first_step(pictures, tmp_path, monkeypatch):
-    usage = loop.shutil.disk_usage
+    usage = shutil.disk_usage
     small = lambda folder: usage(folder)._replace(free=200_000)  # noqa: E731
     run = Run(tiny(train_glob=(pictures,), run_dir=str(tmp_path)))
-    monkeypatch.setattr(loop.shutil, "disk_usage", small)
+    monkeypatch.setattr(shutil, "disk_usage", small)
     with pytest.raises(errors.GllmmError, match="0 MB free, the checkpoints need .* make room"):
         run.check_room()
 

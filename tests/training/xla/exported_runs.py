@@ -7,18 +7,16 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import pytest
 import tensorflow as tf
 
+from gllmm_tf.training import data
+from gllmm_tf.training.facts import record_of
+from gllmm_tf.training.folder import Folder
 from gllmm_tf.training.learner import Learner
 from gllmm_tf.training.settings import Settings
-from gllmm_tf.training.xla import program, runner
+from gllmm_tf.training.xla import bundle, program
+from gllmm_tf.training.xla.runner import command
 
-JAX_PYTHON = os.environ.get("GLLMM_JAX_PYTHON", "")
-needs_jax = pytest.mark.skipif(
-    not JAX_PYTHON,
-    reason="GLLMM_JAX_PYTHON names no Python with jax (docs/accelerators.md says how to make one)",
-)
 FIRST, LAST = 4, 24
 OUTSIDE = {"seconds", "save_counter"}  # what a checkpoint holds beside the step's variables
 TINY = dict(
@@ -53,42 +51,56 @@ MS_SSIM = dict(
 )
 
 
-def flags(settings):
-    return [f"--{name}={value}" for name, value in settings.items()]
-
-
-def call(*command, **environment):
+def call(*command, cwd=None, **environment):
+    """Runs a program to its end."""
     return subprocess.run(
         [str(part) for part in command],
+        cwd=cwd,
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
     )
 
 
-def exported_run(folder, name, values):
-    """Exports a run that has done FIRST steps; returns its settings, and a learner in its state."""
-    values = dict(values, train_glob=f"{folder}/pictures/*.png", run_dir=f"{folder}/{name}")
+def export_by_command(settings, values, step):
+    """Exports as a user does."""
+    flags = [f"--{name}={value}" for name, value in values.items()]
+    tool = (sys.executable, "-m", "experiments.tools.export_step")
+    done = call(*tool, f"--export_dir={step}", *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{step}: the step, float32, bfloat16, with 4 training pictures\n"
+
+
+def export_in_process(settings, values, step):
+    """Exports the program in float32 alone."""
+    bundle.write(settings, step, programs=("float32",))
+
+
+def begun_run(folder, name, values):
+    """A run that has done FIRST steps: (settings, learner in its state, flags of train.py)."""
+    values = dict(values, train_glob=f"{folder}/pictures/*.png", run_dir=os.path.join(folder, name))
     settings = Settings.of(**values)
     learner = Learner(settings)
     for variable in learner.variables:
         variable.assign_add(tf.random.stateless_normal(variable.shape, (1, 2), stddev=1e-3))
     learner.step.assign(FIRST)
+    learner.pixels.assign(FIRST * settings.data.batch * settings.data.patch**2)
     learner.seconds.assign(12.5)
-    tf.train.CheckpointManager(learner.checkpoint, f"{folder}/{name}/checkpoints", 1).save(FIRST)
-    done = call(
-        *(sys.executable, "-m", "experiments.tools.export_step"),
-        f"--export_dir={folder}/{name}_step",
-        f"--pictures={folder}/{name}.npz",
-        *flags(values),
-    )
-    assert done.returncode == 0, done.stderr
+    run = Folder(settings.run.run_dir)
+    paths = data.find_pictures(settings.data.train_glob)
+    fingerprint = {"count": len(paths), "sha256": data.fingerprint(paths)}
+    run.write_record(**record_of(settings, fingerprint, "content", learner.start))
+    tf.train.CheckpointManager(learner.checkpoint, run.file("checkpoints"), 1).save(FIRST)
+    return settings, learner, values
+
+
+def export_run(folder, name, values, export=export_by_command):
+    """Exports a run that has done FIRST steps; returns its settings, and a learner in its state."""
+    settings, learner, values = begun_run(folder, name, values)
+    step = f"{folder}/{name}_step"
+    export(settings, values, step)
     return SimpleNamespace(
-        settings=settings,
-        learner=learner,
-        run_dir=f"{folder}/{name}",
-        step=f"{folder}/{name}_step",
-        pictures=f"{folder}/{name}.npz",
+        settings=settings, learner=learner, run_dir=settings.run.run_dir, step=step
     )
 
 
@@ -104,4 +116,5 @@ def program_of(exported, precision):
 
 
 def options(exported, out, *more):
-    return runner.parse([exported.step, f"--data={exported.pictures}", f"--out={out}", *more])
+    """Options of the runner for an exported step."""
+    return command.parse([f"--step={exported.step}", f"--out={out}", *more])

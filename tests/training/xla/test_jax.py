@@ -1,34 +1,37 @@
-"""The runner with JAX, in an environment that has it."""
+"""The runner with JAX, in an environment that has it: from the export to a picture.
 
-import io
+Compiling takes most of the time; `unbroken` does it once, and later runs of its program find it compiled.
+"""
+
 import json
 import os
-import shutil
+import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.xla.exported_runs import (
-    FIRST,
-    JAX_PYTHON,
-    LAST,
-    call,
-    manifest_of,
-    needs_jax,
+from training.xla.exported_runs import FIRST, LAST, call, manifest_of
+
+from gllmm_tf import Codec
+from gllmm_tf.training import data
+from gllmm_tf.training.learner import Learner
+from gllmm_tf.training.meter import SKIPS_UNTIL_STOP
+from gllmm_tf.training.run import Run
+from gllmm_tf.training.xla import program, take_back
+from gllmm_tf.training.xla.runner import checkpoints
+
+JAX_PYTHON = os.environ.get("GLLMM_JAX_PYTHON", "")
+QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": ""}
+pytestmark = pytest.mark.skipif(
+    not JAX_PYTHON,
+    reason="GLLMM_JAX_PYTHON names no Python with jax (docs/accelerators.md says how to make one)",
 )
 
-from gllmm_tf.training import crops, data
-from gllmm_tf.training.learner import Learner
-from gllmm_tf.training.run import SKIPS_UNTIL_STOP
-from gllmm_tf.training.xla import program
-from gllmm_tf.training.xla import state as state_lib
 
-
-def run_jax(exported, out, *options, step=None):
-    """Runs runner.py from the exported folder, which is all that another machine would have."""
-    step = step or exported.step
-    data_options = [f"--data={exported.pictures}", f"--out={out}"]
-    return call(JAX_PYTHON, f"{step}/runner.py", step, *data_options, *options, PYTHONPATH="")
+def run_jax(step, out, *options, cache=""):
+    """Runs run.py in the exported folder, which is all that another machine would have."""
+    where = {"JAX_COMPILATION_CACHE_DIR": cache} if cache else {}
+    return call(JAX_PYTHON, f"{step}/run.py", f"--out={out}", *options, **QUICKLY, **where)
 
 
 def rows_of(out):
@@ -36,23 +39,42 @@ def rows_of(out):
         return [json.loads(line) for line in f]
 
 
+def without_times(rows):
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
+
+
 def final_state(out):
-    return state_lib.read_checkpoint(state_lib.checkpoints(out)[-1])
+    return checkpoints.read(checkpoints.found_in(str(out))[-1])
+
+
+@pytest.fixture(scope="module")
+def unbroken(exported, tmp_path_factory):
+    """The folder of a run that nothing interrupted, one step per call, one row per step."""
+    out = tmp_path_factory.mktemp("unbroken")
+    done = run_jax(exported.step, out, "--log_every=1", "--checkpoint_every=4")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def unbroken_ms_ssim(exported_ms_ssim, tmp_path_factory):
+    out = tmp_path_factory.mktemp("unbroken_ms_ssim")
+    done = run_jax(exported_ms_ssim.step, out, "--log_every=1")
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 def reference(exported):
     """The same steps in TensorFlow without XLA: (rows of metrics, {name: value})."""
     settings = exported.settings
-    paths, _ = data.split(
-        data.find_pictures(settings.data.train_glob), settings.data.validation_images
+    paths = data.find_pictures(settings.data.train_glob)
+    paths, _ = data.split(paths, settings.data.validation_images)
+    pictures = data.Pictures.open(paths, f"{exported.run_dir}/cache")
+    rule = data.Crops(
+        pictures, settings.data.patch, settings.run.seed, settings.model.num_qualities
     )
-    decoded = [data.decode(path) for path in paths]
-    flat = np.concatenate([picture.reshape(-1) for picture in decoded])
-    pictures = crops.Pictures([picture.shape[:2] for picture in decoded], flat)
-    qualities = len(settings.model.lambdas) if len(settings.model.lambdas) > 1 else None
-    rule = data.Crops(pictures, settings.data.patch, settings.run.seed, qualities)
     learner = Learner(settings)
-    learner.checkpoint.restore(tf.train.latest_checkpoint(f"{exported.run_dir}/checkpoints"))
+    learner.restore(tf.train.latest_checkpoint(f"{exported.run_dir}/checkpoints"))
     rows = [
         learner.take_step(*rule.batch(step, settings.data.batch), step)
         for step in range(FIRST, LAST)
@@ -72,16 +94,14 @@ def differences(rows, expected_rows, state, expected_state):
 
 # MS-SSIM of a reconstruction that is still flat is a ratio of small differences: its gradient has
 # few good digits, and TensorFlow with XLA moves as far away from TensorFlow without.
-@needs_jax
 @pytest.mark.parametrize(
-    "name, steps, bound", [("exported", LAST - FIRST, 1e-4), ("exported_ms_ssim", 2, 0.1)]
+    "kind, steps, bound", [("", LAST - FIRST, 1e-4), ("_ms_ssim", 2, 0.1)], ids=["mse", "ms_ssim"]
 )
-def test_jax_agrees_with_tensorflow(request, tmp_path, name, steps, bound):
-    exported = request.getfixturevalue(name)
-    done = run_jax(exported, tmp_path, "--log_every=1")
-    assert done.returncode == 0, done.stderr
-    facts, state = final_state(tmp_path)
-    rows, (expected_rows, expected_state) = rows_of(tmp_path), reference(exported)
+def test_jax_agrees_with_tensorflow(request, kind, steps, bound):
+    exported = request.getfixturevalue(f"exported{kind}")
+    out = request.getfixturevalue(f"unbroken{kind}")
+    facts, state = final_state(out)
+    rows, (expected_rows, expected_state) = rows_of(out), reference(exported)
     assert [row["step"] for row in rows] == list(range(FIRST + 1, LAST + 1))
     losses, weights, worst = differences(rows, expected_rows, state, expected_state)
     model, optimizer = exported.settings.model, exported.settings.optimizer.optimizer
@@ -95,83 +115,134 @@ def test_jax_agrees_with_tensorflow(request, tmp_path, name, steps, bound):
     assert max(losses) < bound and weights < bound
     for key in ("step", "skipped", "pixels", "optimizer/_iterations"):
         np.testing.assert_array_equal(state[key], expected_state[key])
-    assert facts["step"] == LAST
+    assert (facts["step"], facts["pixels"]) == (LAST, state["pixels"])
 
 
-@needs_jax
-def test_interrupted_run_equals_the_uninterrupted_one(exported, tmp_path):
-    common = ["--steps_per_call=4", "--steps=16", "--checkpoint_every=4", "--log_every=4"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    done = run_jax(exported, whole, *common)
+DYING = """
+import os, signal, sys
+sys.path[0] = sys.argv[1]
+from gllmm_tf.training.xla.runner import checkpoints, command
+
+write = checkpoints.write
+
+def write_or_die(folder, *rest):
+    if folder.endswith("-00000012"):
+        os.makedirs(f"{folder}.tmp")
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(folder, *rest)
+
+checkpoints.write = write_or_die
+command.main(sys.argv[2:])
+"""
+
+
+def test_killed_and_stopped_run_equals_the_unbroken_one(exported, unbroken, tmp_path):
+    options = ["--log_every=1", "--checkpoint_every=4"]
+    flags = [f"--step={exported.step}", f"--out={tmp_path}", *options]
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(unbroken / "compiled")}
+    died = call(JAX_PYTHON, "-c", DYING, exported.step, *flags, **QUICKLY, **cache)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert rows_of(tmp_path)[-1]["step"] == 12
+    names = [os.path.basename(path) for path in checkpoints.found_in(str(tmp_path))]
+    assert names == ["checkpoint-00000008"]
+    with open(tmp_path / "metrics.jsonl", "a") as f:
+        f.write('{"step": 13, "lo')  # what else a death may leave
+
+    compiled = sorted(os.listdir(unbroken / "compiled"))
+    cache = str(unbroken / "compiled")
+    done = run_jax(exported.step, tmp_path, *options, "--max_seconds=0.01", cache=cache)
     assert done.returncode == 0, done.stderr
-    names = [os.path.basename(path) for path in state_lib.checkpoints(whole)]
-    assert names == ["checkpoint-00000012", "checkpoint-00000016"]  # the two latest are kept
-
-    done = run_jax(exported, parts, *common, "--max_seconds=0.01")
+    assert "stopped at step 9: time limit of 0 s; the same command continues" in done.stderr
+    done = run_jax(exported.step, tmp_path, *options, cache=cache)
     assert done.returncode == 0, done.stderr
-    assert "stopped at step 8: time limit of 0 s; the same command continues" in done.stderr
-    # What a killed process may leave: a later line and half a line, half a checkpoint.
-    with open(parts / "metrics.jsonl", "a") as f:
-        f.write('{"step": 12, "loss": 0.0}\n{"step": 16, "lo')
-    (parts / "checkpoint-00000012.tmp").mkdir()
-    done = run_jax(exported, parts, *common)
-    assert done.returncode == 0, done.stderr
+    assert "starting from" in done.stderr and "step 9 of 24" in done.stderr
+    assert compiled and sorted(os.listdir(unbroken / "compiled")) == compiled  # nothing anew
 
-    (facts, state), (expected_facts, expected) = final_state(parts), final_state(whole)
-    assert facts["step"] == expected_facts["step"] == 16
+    (facts, state), (expected_facts, expected) = final_state(tmp_path), final_state(unbroken)
+    assert facts["step"] == expected_facts["step"] == LAST
     for name, value in expected.items():
         np.testing.assert_array_equal(state[name], value, name)
-    rows, expected_rows = (
-        [{k: v for k, v in row.items() if "seconds" not in k} for row in rows_of(out)]
-        for out in (parts, whole)
-    )
-    assert rows == expected_rows
-    assert [row["step"] for row in rows] == [8, 12, 16]
+    assert without_times(rows_of(tmp_path)) == without_times(rows_of(unbroken))
 
 
-@needs_jax
-def test_several_steps_per_call_and_bfloat16_are_close_to_single_steps(exported, tmp_path):
-    single, several, half = (tmp_path / name for name in ("single", "several", "half"))
-    assert run_jax(exported, single, "--log_every=4").returncode == 0
-    assert run_jax(exported, several, "--log_every=4", "--steps_per_call=4").returncode == 0
-    done = run_jax(exported, half, "--log_every=4", "--steps_per_call=4", "--precision=bfloat16")
-    assert done.returncode == 0, done.stderr
-    wanted = [row["loss"] for row in rows_of(single)]
-    np.testing.assert_allclose([row["loss"] for row in rows_of(several)], wanted, rtol=1e-4)
-    losses = [row["loss"] for row in rows_of(half)]
-    gap = np.max(np.abs(np.array(losses) / wanted - 1))
+def test_from_the_export_to_a_picture(exported, unbroken, tmp_path, eagerly, sample_pixels):
+    """What was trained elsewhere compresses a picture, and train.py takes it up where it is."""
+    run_dir = str(tmp_path / "run")
+    _, step = take_back.import_state(str(unbroken), run_dir)
+    codec = Codec.load(run_dir)
+    data = codec.compress(sample_pixels, 2)
+    assert codec.decompress(data).shape == sample_pixels.shape
+
+    settings = exported.settings.replace(run_dir=run_dir, steps=step + 1, log_every=1)
+    result = Run(settings).train()
+    assert [row["quality"] for row in result["qualities"]] == [1, 2, 3]
+    rows = [row for row in rows_of(run_dir) if "validation" not in row]
+    assert [row["step"] for row in rows] == list(range(FIRST + 1, LAST + 2))
+    assert list(rows[-2]) == list(rows[-1])  # of the runner, of train.py
+    assert [rows[-1][n] - rows[-2][n] for n in ("pixels", "skipped")] == [2 * 64 * 64, 0]
+
+
+def test_several_steps_per_call_and_bfloat16_are_close_to_single_steps(
+    exported, unbroken, tmp_path
+):
+    wanted = np.array([row["loss"] for row in rows_of(unbroken)]).reshape(-1, 4).mean(1)
+
+    def losses(name, *more):
+        out = tmp_path / name
+        done = run_jax(exported.step, out, "--log_every=4", "--steps_per_call=4", *more)
+        assert done.returncode == 0, done.stderr
+        return [row["loss"] for row in rows_of(out)]
+
+    np.testing.assert_allclose(losses("several"), wanted, rtol=1e-4)
+    gap = np.max(np.abs(np.array(losses("half", "--precision=bfloat16")) / wanted - 1))
     print(f"\nbfloat16 against float32, {LAST - FIRST} steps: losses within {gap:.1e}")
     assert 0 < gap < 0.1
 
 
-@needs_jax
-def test_run_that_is_not_finite_stops_at_its_last_good_checkpoint(exported, tmp_path):
-    step = tmp_path / "step"
-    shutil.copytree(exported.step, step)
-    buffer = io.BytesIO()
-    rates = np.full(60, 1e-4, np.float32)
-    rates[6] = np.inf  # the seventh update ruins the weights; no loss after it is finite
-    np.save(buffer, rates)
+def test_run_is_fitted_to_a_number_of_seconds(exported, unbroken, tmp_path):
+    cache = str(unbroken / "compiled")
+    done = run_jax(exported.step, tmp_path, "--fit_seconds=0.1", cache=cache)
+    assert done.returncode == 0, done.stderr
+    steps = FIRST + 5 + 1  # after five calls no time is left, and one more call is ready
+    assert f"{steps} steps fit into" in done.stderr
+    facts, _ = final_state(tmp_path)
+    assert (facts["step"], facts["record"]["settings"]["steps"]) == (steps, steps)
+    rate = exported.settings.replace(steps=steps).learning_rate_at(steps - 1)
+    assert rows_of(tmp_path)[-1]["learning_rate"] == rate
+    done = run_jax(exported.step, tmp_path, cache=cache)
+    assert f"its {steps} steps are done" in done.stderr
+
+
+def test_run_that_is_not_finite_stops_at_its_last_good_checkpoint(exported, unbroken, tmp_path):
+    cache, flags = str(unbroken / "compiled"), ("--checkpoint_every=2", "--log_every=3")
+    done = run_jax(exported.step, tmp_path, "--steps=6", *flags, cache=cache)
+    assert done.returncode == 0, done.stderr
     manifest = manifest_of(exported)
-    manifest["schedule"]["sha256"] = state_lib.write_bytes(step / "schedule.npy", buffer.getvalue())
+    # The seventh update ruins the weights; no loss after it is finite.
+    manifest["record"]["settings"].update(learning_rate=1e38, steps=60)
+    step = tmp_path / "step"
+    step.mkdir()
+    for name in os.listdir(exported.step):
+        os.symlink(f"{exported.step}/{name}", step / name)
+    (step / "manifest.json").unlink()
     (step / "manifest.json").write_text(json.dumps(manifest))
-    done = run_jax(exported, tmp_path / "out", "--checkpoint_every=2", "--log_every=3", step=step)
+    done = run_jax(step, tmp_path, *flags, cache=cache)
     assert done.returncode == 1
     limit = SKIPS_UNTIL_STOP
     assert f"{limit} steps in a row, to step {7 + limit}, had a non-finite loss" in done.stderr
     assert "the checkpoint of step 6 is left" in done.stderr
     assert "Traceback" not in done.stderr
-    facts, state = final_state(tmp_path / "out")
+    facts, state = final_state(tmp_path)
     assert facts["step"] == 6
     assert all(np.all(np.isfinite(value)) for value in state.values())
-    rows = rows_of(tmp_path / "out")
+    rows = rows_of(tmp_path)
     assert rows[0]["skipped"] == 0 and rows[-1]["skipped"] > 10 and rows[-1]["loss"] is None
 
 
 PRECISIONS_OF_CONVOLUTIONS = """
 import collections, gzip, json, sys
-sys.path.insert(0, sys.argv[1])
-import device as runner
+sys.path[0] = sys.argv[1]
+from gllmm_tf.training.xla.runner.stablehlo import to_stablehlo
 from jax.interpreters.mlir import make_ir_context
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
@@ -180,9 +251,7 @@ hlo = gzip.open(f"{sys.argv[1]}/step-float32.hlo.gz").read()
 for level in ("HIGHEST", "DEFAULT"):
     found = collections.Counter()
     with make_ir_context() as context:
-        module = stablehlo.deserialize_portable_artifact(
-            context, runner.to_stablehlo(hlo, level)
-        )
+        module = stablehlo.deserialize_portable_artifact(context, to_stablehlo(hlo, level))
 
         def visit(op):
             kind = op.name.split(".")[1].split("_")[0]
@@ -199,9 +268,9 @@ for level in ("HIGHEST", "DEFAULT"):
 """
 
 
-@needs_jax
 def test_default_precision_is_for_plain_convolutions_alone(exported_ms_ssim):
-    done = call(JAX_PYTHON, "-c", PRECISIONS_OF_CONVOLUTIONS, exported_ms_ssim.step)
+    code = PRECISIONS_OF_CONVOLUTIONS
+    done = call(JAX_PYTHON, "-c", code, exported_ms_ssim.step, PYTHONPATH="")
     assert done.returncode == 0, done.stderr
     highest, default = (json.loads(line) for line in done.stdout.splitlines())
     assert set(highest) == {"convolution highest", "grouped highest", "dot highest"}
@@ -209,3 +278,11 @@ def test_default_precision_is_for_plain_convolutions_alone(exported_ms_ssim):
     assert default["convolution default"] == highest["convolution highest"] > 100
     assert default["grouped highest"] == highest["grouped highest"] >= 10
     assert default["dot highest"] == highest["dot highest"]
+
+
+def test_a_program_that_was_not_exported_is_one_line(exported_ms_ssim, tmp_path):
+    done = run_jax(exported_ms_ssim.step, tmp_path, "--precision=bfloat16")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"run.py: {exported_ms_ssim.step}: holds no bfloat16 program; choose")
+    assert last.endswith("--programs=float32,bfloat16 (--precision)")

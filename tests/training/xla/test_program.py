@@ -7,16 +7,14 @@ import pytest
 import tensorflow as tf
 from training.xla.exported_runs import (
     FIRST,
-    LAST,
     OUTSIDE,
     manifest_of,
     program_of,
 )
 
-from gllmm_tf import errors
 from gllmm_tf.training.meter import METRICS
-from gllmm_tf.training.xla import export, program
-from gllmm_tf.training.xla import state as state_lib
+from gllmm_tf.training.xla import program
+from gllmm_tf.training.xla.runner import checkpoints
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -57,24 +55,12 @@ def test_parameter_count(exported):
 
 
 def test_initial_state_is_that_of_the_latest_checkpoint(exported):
-    facts, state = state_lib.read_checkpoint(f"{exported.step}/initial")
+    facts, state = checkpoints.read(f"{exported.step}/initial")
     assert (facts["step"], facts["seconds"], facts["skipped"]) == (FIRST, 12.5, 0)
     variables = program.variables_of(exported.learner)
     assert sorted(state) == sorted(set(variables) - OUTSIDE)
     for name, value in state.items():
         np.testing.assert_array_equal(value, variables[name].numpy(), name)
-
-
-def test_schedule_is_that_of_training(exported):
-    rates = np.load(f"{exported.step}/schedule.npy")
-    expected = [exported.settings.learning_rate_at(step) for step in range(LAST)]
-    np.testing.assert_array_equal(rates, np.array(expected, np.float32))
-    assert rates.dtype == np.float32
-
-
-def test_export_needs_an_empty_folder(exported):
-    with pytest.raises(errors.GllmmError, match="is not empty; name another folder"):
-        export.export_step(exported.settings, exported.step)
 
 
 class Steps(tf.train.Checkpoint):

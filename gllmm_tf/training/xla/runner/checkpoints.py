@@ -1,64 +1,24 @@
-"""Files of a run outside TensorFlow: checkpoints in small pieces, each with its checksum.
+"""The state of a run outside TensorFlow: checkpoints in small pieces, each with its checksum."""
 
-Needs NumPy and nothing else: it travels with runner.py.
-"""
+from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import re
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-FORMAT = 1
-CHECKPOINT = "checkpoint.json"
+from gllmm_tf.training.xla.runner import pieces
+
+FILE_NAME = "checkpoint.json"
 PIECE_BYTES = 16_000_000
 """No file of a checkpoint is larger, so that each passes through what limits the size of a file."""
 
 HEADER_BYTES = 1024
 """More than what an .npz adds to an array with a name of at most 400 bytes."""
-
-
-class RunError(Exception):
-    """One line for the user: what, what is wrong with it, what to do."""
-
-
-def read_json(path, remedy):
-    """Reads a JSON file of this format."""
-    try:
-        with open(path, encoding="utf-8") as f:
-            value = json.load(f)
-        if value["format"] == FORMAT:
-            return value
-    except FileNotFoundError:
-        raise RunError(f"{path}: is missing; {remedy}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {remedy}") from None
-    raise RunError(f"{path}: has format {value['format']}, not {FORMAT}; {remedy}")
-
-
-def read_bytes(folder, name, digest, remedy):
-    """Reads a file whose SHA-256 must be `digest`."""
-    path = os.path.join(folder, name)
-    try:
-        with open(path, "rb") as f:
-            content = f.read()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise RunError(f"{path}: is damaged, its checksum is wrong; {remedy}")
-    return content
-
-
-def write_bytes(path, content):
-    """Writes a file and waits until the disk has it; returns its SHA-256."""
-    with open(path, "wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-    return hashlib.sha256(content).hexdigest()
 
 
 def _pieces(arrays, piece_bytes):
@@ -82,14 +42,16 @@ def _pieces(arrays, piece_bytes):
     yield piece
 
 
-def write_checkpoint(folder, arrays, facts, piece_bytes=PIECE_BYTES):
+def write(
+    folder: str, arrays: dict[str, Any], facts: dict[str, Any], piece_bytes: int = PIECE_BYTES
+) -> None:
     """Writes a checkpoint, which afterwards is complete or not there.
 
     Args:
-        folder: new; replaced if it exists.
+        folder: New; replaced if it exists.
         arrays: {name: array}. Arrays keep their order over the files; a large one is cut.
-        facts: what JSON can hold, beside the arrays.
-        piece_bytes: bound of a file's size.
+        facts: What JSON can hold, beside the arrays.
+        piece_bytes: Bound of a file's size.
     """
     temporary = f"{folder}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -106,28 +68,30 @@ def write_checkpoint(folder, arrays, facts, piece_bytes=PIECE_BYTES):
             index[name]["parts"].append([file, key])
         buffer = io.BytesIO()
         np.savez(buffer, **{key: values for _, key, values in piece})
-        digests[file] = write_bytes(os.path.join(temporary, file), buffer.getvalue())
-    content = {"format": FORMAT, "facts": facts, "sha256": digests, "arrays": index}
-    write_bytes(os.path.join(temporary, CHECKPOINT), json.dumps(content, indent=1).encode())
+        digests[file] = pieces.write_bytes(os.path.join(temporary, file), buffer.getvalue())
+    content = {"facts": facts, "sha256": digests, "arrays": index}
+    pieces.write_json(os.path.join(temporary, FILE_NAME), content)
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(temporary, folder)
 
 
-def read_checkpoint(folder, wanted=None):
+def read(
+    folder: str, wanted: Callable[[str], bool] | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Reads a checkpoint, as much of it as is wanted; other files of it need not be there.
 
     Args:
-        folder: of the checkpoint.
-        wanted: function of an array's name; None for all arrays.
+        folder: Of the checkpoint.
+        wanted: Function of an array's name; None for all arrays.
 
     Returns:
         (facts, {name: array}).
 
     Raises:
-        RunError: something is missing or damaged.
+        GllmmError: something is missing or damaged.
     """
     remedy = f"copy the checkpoint again, or remove {folder} to use the one before"
-    content = read_json(os.path.join(folder, CHECKPOINT), remedy)
+    content = pieces.read_json(os.path.join(folder, FILE_NAME), remedy)
     files, arrays = {}, {}
     for name, entry in content["arrays"].items():
         if wanted is not None and not wanted(name):
@@ -135,15 +99,20 @@ def read_checkpoint(folder, wanted=None):
         parts = []
         for file, key in entry["parts"]:
             if file not in files:
-                data = read_bytes(folder, file, content["sha256"][file], remedy)
+                data = pieces.read_bytes(folder, file, content["sha256"][file], remedy)
                 files = {file: np.load(io.BytesIO(data))}  # one at a time: the order is theirs
             parts.append(files[file][key].reshape(-1))
         arrays[name] = np.concatenate(parts).reshape(entry["shape"])
     return content["facts"], arrays
 
 
-def checkpoints(folder):
+def found_in(folder: str) -> list[str]:
     """Returns the paths of the complete checkpoints in a run's folder, oldest first."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    names = sorted(name for name in names if re.fullmatch(r"checkpoint-\d{8,}", name))
+    names = [name for name in names if re.fullmatch(r"checkpoint-\d{8,}", name)]
     return [os.path.join(folder, name) for name in sorted(names, key=lambda n: int(n[11:]))]
+
+
+def path_of(folder: str, step: int) -> str:
+    """Where the checkpoint of a step lies in a run's folder."""
+    return os.path.join(folder, f"checkpoint-{step:08d}")

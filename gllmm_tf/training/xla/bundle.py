@@ -1,0 +1,126 @@
+"""The folder of an exported step, which needs nothing else but jax and NumPy where it runs.
+
+settings, run_dir --> programs, state (export.py)
+train_glob        --> pictures
+the runner, and what it imports of this package
+                  --> run.py, gllmm_tf/
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gllmm_tf.errors import GllmmError
+from gllmm_tf.training import data
+from gllmm_tf.training.facts import record_of
+from gllmm_tf.training.folder import Folder, writing
+from gllmm_tf.training.settings import Settings
+from gllmm_tf.training.xla import export
+from gllmm_tf.training.xla.runner import manifest, pictures, pieces
+
+PROGRAM = "run.py"
+
+MODULES = (
+    "gllmm_tf",
+    "gllmm_tf.config",
+    "gllmm_tf.errors",
+    "gllmm_tf.metrics",
+    "gllmm_tf.files",
+    "gllmm_tf.files.atomic",
+    "gllmm_tf.training",
+    "gllmm_tf.training.crops",
+    "gllmm_tf.training.folder",
+    "gllmm_tf.training.meter",
+    "gllmm_tf.training.settings",
+    "gllmm_tf.training.xla",
+    "gllmm_tf.training.xla.runner",
+    "gllmm_tf.training.xla.runner.checkpoints",
+    "gllmm_tf.training.xla.runner.command",
+    "gllmm_tf.training.xla.runner.device",
+    "gllmm_tf.training.xla.runner.loop",
+    "gllmm_tf.training.xla.runner.manifest",
+    "gllmm_tf.training.xla.runner.pictures",
+    "gllmm_tf.training.xla.runner.pieces",
+    "gllmm_tf.training.xla.runner.stablehlo",
+)
+"""The runner and all that it imports; none of it needs TensorFlow or Pillow."""
+
+
+def write(
+    settings: Settings,
+    folder: str,
+    programs: Sequence[str] = export.PROGRAMS,
+    kind: str | None = "pixels",
+    piece_bytes: int = pictures.PIECE_BYTES,
+) -> int:
+    """Exports a training run: programs, state, pictures and the program that runs them.
+
+    The run starts from the latest checkpoint in settings.run.run_dir or, if there is none, from the
+    initial weights of its seed. A run that has begun is compared as `Run` does it.
+
+    Args:
+        settings: Of the run.
+        folder: To write; must be empty or new.
+        programs: Precisions of which the step is exported.
+        kind: "pixels": training pictures decoded, 3 bytes per pixel. "files": their files as they are,
+            which need Pillow there. None: no pictures.
+        piece_bytes: Bound of the size of a file with pictures.
+
+    Returns:
+        Number of training pictures, those that are held out not counted.
+
+    Raises:
+        GllmmError: the folder, the run or the pictures cannot be used.
+    """
+    if os.path.isdir(folder) and os.listdir(folder):
+        raise GllmmError(f"{folder}: is not empty; name another folder", "export_dir")
+    run = Folder(settings.run.run_dir)
+    run.check_settings(settings, manifest.FREE)
+    paths = data.find_pictures(settings.data.train_glob)
+    fingerprint = {"count": len(paths), "sha256": data.fingerprint(paths)}
+    run.check_pictures(fingerprint)
+    training, _ = data.split(paths, settings.data.validation_images, run.held_out_rule)
+    with writing(folder):
+        os.makedirs(folder, exist_ok=True)
+        copy_runner(folder)
+    if kind:  # first: a picture that cannot be read is found before the slow part
+        write_pictures(training, folder, kind, fingerprint, piece_bytes)
+    learner = export.learner_of(settings, run)
+    record = record_of(settings, fingerprint, run.held_out_rule, learner.start)
+    entries = export.write_programs(learner, folder, programs)
+    with writing(folder):
+        export.write_initial(learner, folder, list(entries["variables"]), record)
+        path = os.path.join(folder, manifest.FILE_NAME)
+        pieces.write_json(path, {"record": record, **entries})  # last: now it is whole
+    return len(training)
+
+
+def write_pictures(
+    paths: Sequence[str],
+    folder: str,
+    kind: str,
+    fingerprint: dict[str, Any],
+    piece_bytes: int = pictures.PIECE_BYTES,
+) -> None:
+    """Writes the pictures at these paths into an exported step; see `write`."""
+    decode = data.decode if kind == "pixels" else lambda path: np.fromfile(path, np.uint8)
+    place = os.path.join(folder, manifest.PICTURES)
+    pictures.write(place, kind, (decode(path) for path in paths), fingerprint, piece_bytes)
+
+
+def copy_runner(folder: str) -> None:
+    """Copies run.py and the modules that it needs into a folder."""
+    root = os.path.dirname(os.path.dirname(importlib.import_module("gllmm_tf").__file__))
+    for name in MODULES:
+        source = importlib.import_module(name).__file__
+        target = os.path.join(folder, os.path.relpath(source, root))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(source, target)
+    main = importlib.import_module("gllmm_tf.training.xla.runner.__main__").__file__
+    shutil.copyfile(main, os.path.join(folder, PROGRAM))
