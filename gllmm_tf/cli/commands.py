@@ -134,7 +134,7 @@ def decompress(args: argparse.Namespace) -> int:
 
 
 def info(args: argparse.Namespace) -> int:
-    jobs = [Job(source, None) for source in expand(args.inputs)]
+    jobs = [Job(source) for source in expand(args.inputs)]
 
     def info(job: Job) -> Report:
         data, contents = read_gllmm(job.source, ANY_SIZE)
@@ -145,7 +145,7 @@ def info(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     check_quality(args.quality)
-    jobs = [Job(source, None) for source in expand(args.inputs)]
+    jobs = [Job(source) for source in expand(args.inputs)]
     for source in [job.source for job in jobs if args.csv]:
         try:
             atomic.check_target(args.csv, source)

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from gllmm_tf.codec.codec import Codec
 
 EXTENSION = ".gllmm"
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Job(NamedTuple):
-    """One input and its output, paths."""
+    """Paths of one input and of its output, which is "" where nothing is written."""
 
     source: str
-    target: str | None
+    target: str = ""
 
 
 class Abort(Exception):
@@ -156,7 +157,7 @@ def each(
     from tqdm import tqdm
 
     done = 0
-    made_from: dict[str | None, str] = {}
+    made_from: dict[str, str] = {}
     for job in jobs:
         made_from.setdefault(job.target, job.source)
 

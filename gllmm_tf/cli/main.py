@@ -12,7 +12,7 @@ command line that cannot be parsed, 130 when interrupted.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import io
 import os
 import sys
 import warnings
@@ -30,7 +30,7 @@ def run() -> None:
     """Entry point of the console command and of compress.py; exits the process."""
     Image.MAX_IMAGE_PIXELS = None  # Our own limit, --max_pixels, is checked before decoding.
     warnings.filterwarnings("ignore", module="PIL")
-    with contextlib.suppress(AttributeError, ValueError):
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
     if sys.argv[1:2] == ["train"]:
         sys.exit(_status_of(lambda: commands.train(sys.argv[2:])))
