@@ -15,7 +15,7 @@ class Limits:
         seconds: from the head of a request to its answer.
         threads: pictures that are worked on at a time.
         waiting: requests that may wait beyond these, bodies in transfer included.
-        retry_after: seconds, what a refused client is told.
+        retry_after: seconds, after which a refused client may try again.
     """
 
     bytes: int = 1 << 25

@@ -1,5 +1,6 @@
 """The service as an application: every endpoint and every refusal."""
 
+import errno
 import io
 import json
 import pathlib
@@ -35,7 +36,7 @@ from serve.clients import (  # noqa: E402
 from gllmm_tf.config import ModelConfig  # noqa: E402
 from gllmm_tf.errors import OutOfMemoryError  # noqa: E402
 from gllmm_tf.export import saved_model  # noqa: E402
-from gllmm_tf.files import container  # noqa: E402
+from gllmm_tf.files import container, pillow_errors  # noqa: E402
 from gllmm_tf.serve import __main__ as main  # noqa: E402
 from gllmm_tf.serve import app as serving  # noqa: E402
 from gllmm_tf.serve.limits import Limits  # noqa: E402
@@ -230,6 +231,7 @@ def test_timeout_is_504_and_keeps_its_place_until_the_work_ends(tiny_codec, png)
 
 EXHAUSTED = {
     "Python": MemoryError(),
+    "the system": OSError(errno.ENOMEM, "Cannot allocate memory"),
     "TensorFlow": tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
     "the codec": OutOfMemoryError("not enough memory for decoding the latents"),
 }
@@ -251,6 +253,25 @@ def test_no_memory_is_503(tiny_codec, sample_pixels, png, path, name):
         answer = client.post(path, content=body)
         assert answer.status_code == 503 and "not enough memory" in answer.text
         assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("body", ["picture", "cut short"])
+def test_no_memory_for_reading_a_picture_is_503(client, png, monkeypatch, body):
+    """Pillow's libraries may call it damage; what is damaged stays 400 while there is memory."""
+    body = png if body == "picture" else png[:200]
+    expected = 200 if body == png else 400
+    assert client.post("/compress", content=body).status_code == expected
+    empty = np.empty
+
+    def too_little(shape, *args, **kwargs):
+        if np.prod(shape) >= pillow_errors.LEAST or shape == (60, 90, 3):
+            raise MemoryError
+        return empty(shape, *args, **kwargs)
+
+    monkeypatch.setattr(np, "empty", too_little)
+    answer = client.post("/compress", content=body)
+    assert answer.status_code == 503 and "not enough memory" in answer.text
+    assert answer.headers["retry-after"]
 
 
 def test_the_page_of_documentation_states_the_limits_and_the_memory_they_mean():
