@@ -15,6 +15,21 @@ setup(
     description="Learned image compression with Gaussian-Laplacian-logistic mixtures in TensorFlow",
     long_description=README,
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Multimedia :: Graphics",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: System :: Archiving :: Compression",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
     package_data={"gllmm_tf": ["py.typed", "zoo/weights/*.npz", "coding/*.npz", "serve/page.html"]},
     python_requires=">=3.9,<3.12",  # tensorflow-compression 2.14 has wheels for 3.9 to 3.11
@@ -55,9 +70,11 @@ setup(
         "test": [
             "pytest>=7",
             "pytest-xdist>=3.5,<4",  # test files side by side
+            "pytest-cov>=5,<8",  # which lines the tests reach
             "httpx>=0.24,<1",  # Starlette's test client
             "scipy>=1.9",  # closed forms as oracles
-            "ruff>=0.5,<1",  # formatter and linter of the whole tree
+            "ruff>=0.17,<0.18",  # formatter and linter of the whole tree; a minor version may reformat
+            "mypy>=1.18,<1.19",  # types of the public modules; 1.18 still knows Python 3.9
         ],
     },
     entry_points={"console_scripts": ["gllmm = gllmm_tf.cli.main:run"]},

@@ -20,7 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class Codec:
         metadata: Mapping[int, bytes] | None = None,
         refine: int = 0,
         progress: Progress | None = None,
-    ):
+    ) -> Any:
         """A picture to the bytes of a file, or several to a list of them.
 
         Args:
@@ -149,19 +149,32 @@ class Codec:
             ImageError: not such a picture. ModelError: the quality is not the model's, or the model
             cannot be used for this. OutOfMemoryError: there is too little memory.
         """
-        options = {"metadata": metadata, "refine": refine, "progress": progress}
-        if _is_batch(image):
+        options: dict[str, Any] = {"metadata": metadata, "refine": refine, "progress": progress}
+        if isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4:
             return [self.encode(one, quality, **options).data for one in image]
-        return self.encode(image, quality, **options).data
+        return self.encode(cast(np.ndarray, image), quality, **options).data
 
+    @overload
     def decompress(
         self,
-        data: bytes | Sequence[bytes],
+        data: bytes,
         *,
-        crop: Crop | None = None,
-        max_pixels: int = container.MAX_PIXELS,
-        progress: Progress | None = None,
-    ):
+        crop: Crop | None = ...,
+        max_pixels: int = ...,
+        progress: Progress | None = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def decompress(
+        self,
+        data: list[bytes] | tuple[bytes, ...],
+        *,
+        crop: Crop | None = ...,
+        max_pixels: int = ...,
+        progress: Progress | None = ...,
+    ) -> list[np.ndarray]: ...
+
+    def decompress(self, data, *, crop=None, max_pixels=container.MAX_PIXELS, progress=None):
         """Bytes of a file to a picture, or a list of them to a list of pictures.
 
         Args:
@@ -178,7 +191,10 @@ class Codec:
             the region is not inside the picture. OutOfMemoryError: there is too little memory.
         """
         if isinstance(data, (list, tuple)):
-            return [self.decompress(one, crop=crop, max_pixels=max_pixels) for one in data]
+            return [
+                self.decompress(one, crop=crop, max_pixels=max_pixels, progress=progress)
+                for one in data
+            ]
         return self.decode(data, crop=crop, max_pixels=max_pixels, progress=progress).image
 
     def encode(
@@ -266,7 +282,8 @@ class Codec:
             if quality is not None:
                 raise ModelError("this model has one fixed rate; omit the quality", "quality")
             return 0
-        quality = float(self.config.default_quality if quality is None else quality)
+        quality = self.config.default_quality if quality is None else quality
+        quality = float(cast(float, quality))
         if not 1 <= quality <= self.num_qualities:
             raise ModelError(
                 f"quality is {quality:g}, it must be from 1 to {self.num_qualities}", "quality"
@@ -332,10 +349,6 @@ def _coding_bar(name, shape, progress) -> Iterator:
         return
     with progress(total=wavefront.num_steps(height, width), desc=name) as bar:
         yield bar.update
-
-
-def _is_batch(image) -> bool:
-    return isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4
 
 
 def _check_image(image) -> np.ndarray:

@@ -171,5 +171,5 @@ def judged_pixels(block, window, size):
         i = np.arange(LATENT_STRIDE * around.start, LATENT_STRIDE * around.stop)
         low = LATENT_STRIDE * (inside.start - JUDGED)
         high = min(pixels, LATENT_STRIDE * (inside.stop + JUDGED))
-        weights.append(np.float32((i >= low) & (i < high)))
+        weights.append(((i >= low) & (i < high)).astype(np.float32))
     return weights[0][:, None] * weights[1]

@@ -102,8 +102,8 @@ class LatentCoder:
     @property
     def tracing_count(self) -> int:
         """How often any graph has been traced."""
-        graphs = (self._write, self._write_watched, self._read_z, self._read_y)
-        graphs += (self._read_y_watched, self._phi, self._information)
+        graphs = [self._write, self._write_watched, self._read_z, self._read_y]
+        graphs += [self._read_y_watched, self._phi, self._information]
         return sum(graph.experimental_get_tracing_count() for graph in graphs)
 
     def encode(

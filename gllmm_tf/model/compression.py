@@ -124,8 +124,9 @@ class CompressionModel(Fitting, tf.keras.Model):
         Raises:
             ModelError: there is no such model, or it cannot be read.
         """
-        is_file = isinstance(name_or_path, ModelFile)
-        stored = name_or_path if is_file else read_model(name_or_path)
+        stored = name_or_path
+        if not isinstance(stored, ModelFile):
+            stored = read_model(stored)
         model = build(stored.config, rounding)
         for part in TRANSFORMS:
             stored.assign(part, getattr(model, part))

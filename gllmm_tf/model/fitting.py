@@ -11,6 +11,7 @@ weights, checkpoints, files as validation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -18,8 +19,13 @@ from gllmm_tf import losses, metrics
 from gllmm_tf.config import IMAGE_MULTIPLE
 from gllmm_tf.errors import ModelError
 
+if TYPE_CHECKING:
+    from tensorflow.keras import Model as _Base
+else:  # a mixin: Keras would take a subclass of its Model for a model
+    _Base = object
 
-class Fitting:
+
+class Fitting(_Base):
     """Keras' training methods; for a class with `config` and a forward pass as `CompressionModel` has.
 
     The meters, mean per image over an epoch: loss (lambda D + R), bpp, psnr (dB), and ms_ssim for a

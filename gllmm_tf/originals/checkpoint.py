@@ -213,7 +213,8 @@ class _Checkpoint:
             self._reader = tf.train.load_checkpoint(self._path)
             shapes = self._reader.get_variable_to_shape_map()
         ignored = re.compile(ignore) if ignore else None
-        self._names, self._twice = {}, []
+        self._names: dict[str, str] = {}
+        self._twice: list[str] = []
         for name in sorted(shapes):
             if _BOOKKEEPING.search(name) or (ignored and ignored.search(name)):
                 continue

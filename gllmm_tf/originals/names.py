@@ -7,6 +7,8 @@ along both spatial axes on the way in. Scopes are those of the TensorFlow 1 grap
 quirks (`Block_1_layer_2_1` is the second layer that the code calls `Block_1_layer_2`).
 """
 
+from __future__ import annotations
+
 import collections
 
 import numpy as np
@@ -36,7 +38,7 @@ def original_variables(model):
             "only fixed-rate models with one or two residual stages have original names; "
             f"this one has {model.config.stages} stages and lambdas {model.config.lambdas}"
         )
-    names = {}
+    names: dict[str, Entry] = {}
     _analysis(names, model.g_a)
     _synthesis(names, model.g_s)
     for i, layer in enumerate(model.h_a.path):

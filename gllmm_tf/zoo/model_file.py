@@ -116,7 +116,7 @@ class ModelFile:
         try:
             config = ModelConfig.from_json(str(arrays["config"]))
             info = json.loads(str(arrays["info"]))
-            parts = {part: [] for part in (*TRANSFORMS, "gains", "prior")}
+            parts: dict[str, list] = {part: [] for part in (*TRANSFORMS, "gains", "prior")}
             exact = {}
             for name in sorted(arrays):
                 part, _, rest = name.partition("/")
