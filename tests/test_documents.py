@@ -43,13 +43,12 @@ NOT_HERE = {
     },
     "docs/accelerators.md": {
         "pip install": INSTALLS,
-        "make .venv-jax": INSTALLS,
-        "python -m experiments.tools.export_step": "a minute of compiling; tests/training/xla exports",
+        "python -m experiments.tools.export_step": "tests/training/xla exports",
         "python step/run.py": "needs JAX; tests/training/xla/test_jax.py runs it where that is",
-        "python -m experiments.tools.import_state": "needs what the command before makes; "
-        "tests/training/xla/test_take_back.py imports",
-        "gllmm compress": "compresses with the imported run; tests/training/xla/test_jax.py does",
-        "python train.py": "continues the imported run; tests/training/xla/test_jax.py does",
+        "python -m experiments.tools.import_state": "tests/training/xla takes runs and models back",
+        "gllmm compress": "compresses with the run that came back",
+        "python train.py": "continues the run that came back; tests/training/xla does",
+        "make": INSTALLS,
         "GLLMM_JAX_PYTHON": "needs JAX",
     },
     "docs/export.md": {

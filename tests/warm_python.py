@@ -160,7 +160,7 @@ def serve_in_children(connection):
     if not worker:
         connection.close()
         take_over(request, streams)
-        os._exit(status_of(lambda: run_python(request["arguments"])))
+        sys.exit(status_of(lambda: run_python(request["arguments"])))
     for stream in streams:
         os.close(stream)
     ended, status = 0, 0
@@ -168,11 +168,11 @@ def serve_in_children(connection):
         if is_gone(connection):
             os.kill(worker, signal.SIGTERM)
             os.waitpid(worker, 0)
-            os._exit(0)
+            sys.exit(0)
         time.sleep(0.02)
         ended, status = os.waitpid(worker, os.WNOHANG)
     connection.sendall(str(os.waitstatus_to_exitcode(status) & 0xFF).encode())
-    os._exit(0)
+    sys.exit(0)
 
 
 def is_gone(connection):
