@@ -245,9 +245,10 @@ def data_rows() -> list[str]:
         rows = list(csv.DictReader(file))
     count = sum(int(row["pictures"]) for row in rows)
     text = (
-        f"{count} photographs of about one megapixel were collected. A model's record says on how many "
-        "it was trained; the rest was held out for validation, or omitted, as the two of "
-        "[the sample photographs](../assets/CREDITS.md). None is part of this repository."
+        f"{count} photographs were collected; [training_pictures.md](training_pictures.md) lists them. A "
+        "model's record says on how many it was trained; the rest was held out for validation, or "
+        "omitted, as the two of [the sample photographs](../assets/CREDITS.md). None is part of this "
+        "repository."
     )
     cells = [[row[field] for field in licences.FIELDS] for row in rows]
     return [text, "", *markdown(licences.FIELDS, "llr", cells)]
