@@ -370,6 +370,20 @@ def test_links_lead_somewhere(page):
             assert anchor in pages.anchors(found.read_text(encoding="utf-8")), target
 
 
+@pytest.mark.parametrize("page", pages.names())
+def test_files_and_modules_that_are_named_exist(page):
+    """`gllmm_tf/codec/codec.py`, `tests/data`, `gllmm_tf.training.settings`."""
+    missing = []
+    for code in re.findall(r"`([^`\s]+)`", pages.prose(pages.read(page))):
+        if re.fullmatch(r"(gllmm_tf|experiments|tests|docs|assets)/[\w./-]+", code):
+            missing += [code] * (not (ROOT / code).exists())
+        elif re.fullmatch(r"gllmm_tf(\.[a-z_]+)+", code):  # a module, or a name in one
+            path = ROOT.joinpath(*code.split("."))
+            found = [path, path.with_suffix(".py"), path.parent, path.parent.with_suffix(".py")]
+            missing += [code] * (not any(place.exists() for place in found))
+    assert missing == []
+
+
 def test_readme_is_short():
     assert len(pages.read("README.md").splitlines()) <= 120
 
