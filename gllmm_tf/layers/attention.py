@@ -1,4 +1,9 @@
-"""The simplified attention block of Cheng et al. (CVPR 2020, arXiv 2001.01568, figure 4)."""
+"""The simplified attention block of Cheng et al. (CVPR 2020, arXiv 2001.01568, figure 4).
+
+Both published systems have it twice in g_a and twice in g_s.
+"""
+
+from __future__ import annotations
 
 import tensorflow as tf
 
@@ -14,7 +19,7 @@ class BottleneckResidualUnit(Residual):
     Input and output: float [B, H, W, filters], filters even.
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs):
         super().__init__(filters, **kwargs)
         self.convs = [
             Conv2D(filters // 2, 1, activation="relu", name="conv0"),
@@ -22,7 +27,7 @@ class BottleneckResidualUnit(Residual):
             Conv2D(filters, 1, gain=RESIDUAL_GAIN, name="conv2"),
         ]
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         t = x
         for conv in self.convs:
             t = conv(t)
@@ -36,13 +41,13 @@ class AttentionBlock(Residual):
     Input and output: float [B, H, W, filters].
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs):
         super().__init__(filters, **kwargs)
         self.trunk = [BottleneckResidualUnit(filters, name=f"trunk{i}") for i in range(3)]
         self.attention = [BottleneckResidualUnit(filters, name=f"attention{i}") for i in range(3)]
         self.conv = Conv2D(filters, 1, gain=0.25, name="conv")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         trunk = attention = x
         for unit in self.trunk:
             trunk = unit(trunk)

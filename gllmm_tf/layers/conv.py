@@ -6,16 +6,20 @@ would centre it half a sample later for even sizes. A layer that the published c
 `corr=False` is the same layer with its kernel reversed along both spatial axes.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow as tf
 
 
-def he_uniform(gain=1.0):
+def he_uniform(gain: float = 1.0) -> tf.keras.initializers.Initializer:
     """Kernel initialiser whose output has `gain` times the variance of the input (leaky ReLU 0.2)."""
     return tf.keras.initializers.VarianceScaling(gain * 2 / 1.04, "fan_in", "uniform")
 
 
-def leaky_relu(x):
-    """max(x, 0.2 x)."""
+def leaky_relu(x: tf.Tensor) -> tf.Tensor:
+    """max(x, 0.2 x), element by element."""
     return _leaky_relu_bfloat16(x) if x.dtype == tf.bfloat16 else tf.nn.leaky_relu(x, 0.2)
 
 
@@ -36,7 +40,11 @@ ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "leaky_relu": leaky_relu}
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
 class Conv2D(tf.keras.layers.Layer):
-    """Zero-padded 2-D correlation, optional bias, optional activation.
+    """Zero-padded 2-D correlation, optional bias, optional activation f.
+
+        y[r, c, o] = f(bias[o] + sum_(i, j, n) kernel[i, j, n, o] x[s r + i - p, s c + j - p, n])
+
+    with i, j = 0..k-1, stride s and p = (k - 1) / 2; x is 0 outside.
 
     Input: float [B, H, W, C]. Output: float [B, H / strides, W / strides, filters]; H and W are
     multiples of `strides`.
@@ -48,10 +56,20 @@ class Conv2D(tf.keras.layers.Layer):
         use_bias: Whether a bias is added.
         activation: None, "relu" or "leaky_relu" (slope 0.2).
         gain: Variance gain at initialisation.
+
+    Raises:
+        ValueError: another kernel size, stride or activation.
     """
 
     def __init__(
-        self, filters, kernel_size=3, strides=1, use_bias=True, activation=None, gain=1.0, **kwargs
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        strides: int = 1,
+        use_bias: bool = True,
+        activation: str | None = None,
+        gain: float = 1.0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if kernel_size % 2 != 1 or strides not in (1, 2):
@@ -70,12 +88,12 @@ class Conv2D(tf.keras.layers.Layer):
     def build(self, input_shape):
         shape = (self.kernel_size, self.kernel_size, int(input_shape[-1]), self.filters)
         self.kernel = self.add_weight("kernel", shape, initializer=he_uniform(self.gain))
-        self.bias = None
+        self.bias: Any = None
         if self.use_bias:
             self.bias = self.add_weight("bias", (self.filters,), initializer="zeros")
         super().build(input_shape)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return self._finish(self._convolve(x, tf.convert_to_tensor(self.kernel)))
 
     def _convolve(self, x, kernel):
@@ -111,16 +129,16 @@ class CausalConv2D(Conv2D):
     Input and output: float [B, H, W, .].
     """
 
-    def __init__(self, filters, kernel_size=5, **kwargs):
+    def __init__(self, filters: int, kernel_size: int = 5, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
         if self.strides != 1:
             raise ValueError(f"a causal convolution has strides 1, not {self.strides}")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         kernel = tf.convert_to_tensor(self.kernel)
         return self._finish(self._convolve(x, kernel * self.mask(kernel.dtype)))
 
-    def mask(self, dtype=tf.float32):
+    def mask(self, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """[k, k, 1, 1]: 1 for the k^2 // 2 taps before the centre in raster order, else 0."""
         size = self.kernel_size
         taps = [float(i < size * size // 2) for i in range(size * size)]
@@ -129,15 +147,20 @@ class CausalConv2D(Conv2D):
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
 class SubPixelConv2D(Conv2D):
-    """Convolution to 4 `filters` channels, activation, then depth to space (Shi et al., 2016).
+    """Convolution to 4 `filters` channels, activation, then depth to space.
+
+        y[2 r + i, 2 c + j, o] = conv(x)[r, c, (2 i + j) filters + o],   i, j = 0, 1
+
+    Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
+    convolutional neural network", 2016, arXiv 1609.05158.
 
     Input: float [B, H, W, C]. Output: float [B, 2 H, 2 W, filters].
     """
 
-    def __init__(self, filters, kernel_size=3, **kwargs):
+    def __init__(self, filters: int, kernel_size: int = 3, **kwargs):
         super().__init__(4 * filters, kernel_size, **kwargs)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.depth_to_space(super().call(x), 2)
 
     def get_config(self):
@@ -152,7 +175,7 @@ class TransposedConv2D(Conv2D):
     Input: float [B, H, W, C]. Output: float [B, 2 H, 2 W, filters].
     """
 
-    def __init__(self, filters, kernel_size=3, strides=2, **kwargs):
+    def __init__(self, filters: int, kernel_size: int = 3, strides: int = 2, **kwargs):
         super().__init__(filters, kernel_size, strides, **kwargs)
         if (kernel_size, strides) != (3, 2):
             raise ValueError(

@@ -4,6 +4,8 @@ Ballé, Laparra, Simoncelli, "Density Modeling of Images using a Generalized Nor
 Transformation", 2015, arXiv 1511.06281.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
 import tensorflow_compression as tfc
 
@@ -20,10 +22,10 @@ class GDN(tfc.GDN):
     Input and output: float [..., C].
     """
 
-    def __init__(self, inverse=False, **kwargs):
+    def __init__(self, inverse: bool = False, **kwargs):
         super().__init__(inverse=inverse, alpha_parameter=2, epsilon_parameter=0.5, **kwargs)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         rank = x.shape.rank
         gamma = tf.reshape(self.gamma, (1,) * (rank - 2) + tuple(self.gamma.shape))
         norm = tf.nn.bias_add(tf.nn.convolution(tf.square(x), gamma, padding="VALID"), self.beta)

@@ -1,9 +1,14 @@
 """Residual blocks: plain, concatenated, and the ones that halve or double the resolution.
 
+The plain one and those that change the resolution are of Cheng et al. (CVPR 2020, arXiv 2001.01568), the
+concatenated one is of Fu et al. (2021, arXiv 2107.06463).
+
 Initialisation. A concatenated residual module returns about twice its input, and inverse GDN grows
 with its input; left alone the two explode. So the last kernel of every residual pair starts small,
 and the kernels that read a module's output start with a quarter of the variance (`after_module`).
 """
+
+from __future__ import annotations
 
 import tensorflow as tf
 
@@ -11,10 +16,17 @@ from gllmm_tf.layers.conv import Conv2D, SubPixelConv2D
 from gllmm_tf.layers.gdn import GDN
 
 RESIDUAL_GAIN = 0.02
+"""Variance gain of the last kernel of a residual pair at initialisation."""
 
 
 class Residual(tf.keras.layers.Layer):
-    def __init__(self, filters, **kwargs):
+    """Base of the residual blocks, all of which are known by their output channels.
+
+    Args:
+        filters: Channels of the output.
+    """
+
+    def __init__(self, filters: int, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
 
@@ -29,14 +41,14 @@ class ResidualBlock(Residual):
     Input and output: float [B, H, W, filters].
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs):
         super().__init__(filters, **kwargs)
         self.convs = [
             Conv2D(filters, activation="leaky_relu", name="conv0"),
             Conv2D(filters, activation="leaky_relu", gain=RESIDUAL_GAIN, name="conv1"),
         ]
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return x + self.convs[1](self.convs[0](x))
 
 
@@ -48,14 +60,14 @@ class ConcatenatedResidualModule(Residual):
     Input and output: float [B, H, W, filters].
     """
 
-    def __init__(self, filters, stages=2, **kwargs):
+    def __init__(self, filters: int, stages: int = 2, **kwargs):
         super().__init__(filters, **kwargs)
         if stages < 2:
             raise ValueError(f"stages is {stages}, it must be at least 2 (1 is a ResidualBlock)")
         self.stages = stages
         self.blocks = [ResidualBlock(filters, name=f"block{i}") for i in range(stages)]
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         t = x
         for block in self.blocks:
             t = block(t)
@@ -65,7 +77,7 @@ class ConcatenatedResidualModule(Residual):
         return {**super().get_config(), "stages": self.stages}
 
 
-def residual_module(filters, stages, **kwargs):
+def residual_module(filters: int, stages: int, **kwargs) -> Residual:
     """The trunk's residual module: `stages` = 1 plain, 2 or more concatenated."""
     if stages == 1:
         return ResidualBlock(filters, **kwargs)
@@ -79,7 +91,7 @@ class ResidualDownsampling(Residual):
     Input: float [B, H, W, C], H and W even. Output: float [B, H / 2, W / 2, filters].
     """
 
-    def __init__(self, filters, gain=1.0, **kwargs):
+    def __init__(self, filters: int, gain: float = 1.0, **kwargs):
         super().__init__(filters, **kwargs)
         self.gain = gain
         self.down = Conv2D(filters, strides=2, activation="leaky_relu", gain=gain, name="down")
@@ -87,7 +99,7 @@ class ResidualDownsampling(Residual):
         self.gdn = GDN(name="gdn")
         self.shortcut = Conv2D(filters, 1, strides=2, gain=gain / 2, name="shortcut")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.gdn(self.conv(self.down(x))) + self.shortcut(x)
 
     def get_config(self):
@@ -101,7 +113,7 @@ class ResidualUpsampling(Residual):
     Input: float [B, H, W, C]. Output: float [B, 2 H, 2 W, filters].
     """
 
-    def __init__(self, filters, gain=1.0, **kwargs):
+    def __init__(self, filters: int, gain: float = 1.0, **kwargs):
         super().__init__(filters, **kwargs)
         self.gain = gain
         self.up = SubPixelConv2D(filters, activation="leaky_relu", gain=gain, name="up")
@@ -109,7 +121,7 @@ class ResidualUpsampling(Residual):
         self.igdn = GDN(inverse=True, name="igdn")
         self.shortcut = SubPixelConv2D(filters, 1, gain=gain / 2, name="shortcut")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.igdn(self.conv(self.up(x))) + self.shortcut(x)
 
     def get_config(self):

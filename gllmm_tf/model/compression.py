@@ -148,7 +148,15 @@ class CompressionModel(Fitting, tf.keras.Model):
         families, components = self.config.families, self.config.components
         return Mixture.from_parameters(params, families, components, scale_min=SCALE_MIN)
 
-    def call(self, x, quality=None, seed=None, training=False, part=(0, 1), rate_gradient=None):
+    def call(
+        self,
+        x: tf.Tensor,
+        quality: tf.Tensor | float | None = None,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        part: tuple[int | tf.Tensor, int] = (0, 1),
+        rate_gradient: tf.Tensor | None = None,
+    ) -> Outputs:
         """Analyses, quantises, estimates bits and synthesises.
 
         Args:

@@ -5,6 +5,10 @@ Cheng et al. (CVPR 2020) and Fu et al. (arXiv 2107.06463), after Minnen et al. (
 `gllmm_tf.coding.fixed_point`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from gllmm_tf.layers import CausalConv2D, Conv2D
@@ -16,7 +20,7 @@ class EntropyParameters(tf.keras.layers.Layer):
 
     Inputs: y_hat, float [B, h, w, N]; phi, float [B, h, w, 2 N].
     Output: float32 [B, h, w, groups * N], the raw parameters in the layout of
-    `gllmm_tf.mixture.Mixture.from_parameters`.
+    `gllmm_tf.model.mixture.Mixture.from_parameters`.
 
     Attributes:
         num_filters: N.
@@ -24,7 +28,13 @@ class EntropyParameters(tf.keras.layers.Layer):
         widths: Channels of the two hidden layers.
     """
 
-    def __init__(self, num_filters, num_groups=30, widths=(640, 1280), **kwargs):
+    def __init__(
+        self,
+        num_filters: int,
+        num_groups: int = 30,
+        widths: Sequence[int] = (640, 1280),
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_filters = num_filters
         self.num_groups = num_groups
@@ -39,7 +49,7 @@ class EntropyParameters(tf.keras.layers.Layer):
             num_groups * num_filters, 1, use_bias=False, dtype="float32", name="last"
         )
 
-    def call(self, y_hat, phi):
+    def call(self, y_hat: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
         t = tf.concat([self.context(y_hat), tf.cast(phi, self.compute_dtype)], -1)
         for layer in self.hidden:
             t = layer(t)

@@ -11,7 +11,7 @@ weights, checkpoints, files as validation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -32,7 +32,12 @@ class Fitting(_Base):
     model of that metric.
     """
 
-    def compile(self, optimizer="adam", lambdas: float | Sequence[float] | None = None, **options):
+    def compile(
+        self,
+        optimizer: tf.keras.optimizers.Optimizer | str = "adam",
+        lambdas: float | Sequence[float] | None = None,
+        **options: Any,
+    ) -> None:
         """Prepares `fit` and `evaluate`.
 
         Args:
@@ -51,7 +56,7 @@ class Fitting(_Base):
         self._meters = _Meters([tf.keras.metrics.Mean(name=name) for name in names])
         super().compile(optimizer=optimizer, **options)
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> tf.keras.callbacks.History:
         """`tf.keras.Model.fit`, for batches of pictures; see the module.
 
         Raises:
@@ -60,12 +65,12 @@ class Fitting(_Base):
         _check_batches(x, self.config.metric)
         return super().fit(x, *args, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`tf.keras.Model.evaluate`, for batches of pictures; raises as `fit` does."""
         _check_batches(x, self.config.metric)
         return super().evaluate(x, *args, **kwargs)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         """What `model.save` keeps of `compile`; None before it."""
         if self.optimizer is None:
             return None
@@ -75,18 +80,18 @@ class Fitting(_Base):
             "lambdas": None if self.config.lambdas else self._lambdas[0],
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was when it was saved."""
         optimizer = tf.keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(optimizer, config["lambdas"])
         optimizer.build(self.trainable_variables)
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
         """The meters, which Keras sets back at the start of an epoch."""
         return self._meters.means if hasattr(self, "_meters") else []
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on a batch, each picture at a quality drawn for it."""
         x = _unit_range(data)
         quality = self._draw_qualities(tf.shape(x)[0])
@@ -98,7 +103,7 @@ class Fitting(_Base):
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         return self._record(terms)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Rounded latents and clipped pixels; the mean over the integer qualities."""
         x = _unit_range(data)
 

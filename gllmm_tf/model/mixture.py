@@ -17,14 +17,17 @@ What differs from the paper: probabilities of bins are computed as logarithms, p
 on the tail that holds the bin, so neither they nor their gradients ever vanish or need a bound.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 FAMILIES = ("gaussian", "laplacian", "logistic")
 
 
-def num_parameters(families, components):
+def num_parameters(families: Sequence[str], components: int) -> int:
     """Number of parameters per channel: 30 for three families of three, 9 for one.
 
     Args:
@@ -61,7 +64,15 @@ class Mixture:
       component_weights: [..., F, K, N], the w_fk, which sum to 1 over K.
     """
 
-    def __init__(self, families, components, logits, means, scales, family_logits=None):
+    def __init__(
+        self,
+        families: Sequence[str],
+        components: int,
+        logits: tf.Tensor,
+        means: tf.Tensor,
+        scales: tf.Tensor,
+        family_logits: tf.Tensor | None = None,
+    ):
         """Builds the mixture from its parts.
 
         Args:
@@ -88,7 +99,13 @@ class Mixture:
         self._log_weights = tf.concat(parts, axis=-2)  # [..., F K, N]
 
     @classmethod
-    def from_parameters(cls, params, families, components, scale_min=1e-6):
+    def from_parameters(
+        cls,
+        params: tf.Tensor,
+        families: Sequence[str],
+        components: int,
+        scale_min: float = 1e-6,
+    ) -> Mixture:
         """Reads a mixture from the last layer of the entropy-parameter network.
 
         The channels are groups of N: family by family and component by component the three groups
@@ -126,28 +143,28 @@ class Mixture:
         return cls(families, components, logits, means, scales, family_logits)
 
     @property
-    def means(self):
+    def means(self) -> tf.Tensor:
         return self._by_family(self._means)
 
     @property
-    def scales(self):
+    def scales(self) -> tf.Tensor:
         return self._by_family(self._scales)
 
     @property
-    def weights(self):
+    def weights(self) -> tf.Tensor:
         return self._by_family(tf.exp(self._log_weights))
 
     @property
-    def component_weights(self):
+    def component_weights(self) -> tf.Tensor:
         return self._by_family(tf.exp(self._log_component_weights))
 
     @property
-    def family_weights(self):
+    def family_weights(self) -> tf.Tensor:
         if self._log_family_weights is None:
             return tf.ones_like(self._means[..., :1, :])
         return tf.exp(self._log_family_weights)
 
-    def cdf(self, x):
+    def cdf(self, x: tf.Tensor) -> tf.Tensor:
         """P(Y <= x), in [0, 1].
 
         Args:
@@ -163,7 +180,7 @@ class Mixture:
         total = tf.reduce_sum(tf.exp(self._log_weights) * values, axis=-2)
         return tf.minimum(total, 1.0)  # weights sum to 1 only up to rounding
 
-    def log_likelihood(self, y):
+    def log_likelihood(self, y: tf.Tensor) -> tf.Tensor:
         """Natural logarithm of P(y - 1/2 < Y <= y + 1/2) = F(y + 1/2) - F(y - 1/2).
 
         Finite, with finite gradients, for |y| and |mean| up to 1e4 and scales from 1e-6 to 1e4;
@@ -192,11 +209,11 @@ class Mixture:
         logs = tf.concat([_LOG_BINS[family](low, inv) for family, low, inv in parts], axis=-2)
         return _log_sum_exp(logs + self._log_weights)
 
-    def likelihood(self, y):
+    def likelihood(self, y: tf.Tensor) -> tf.Tensor:
         """P(y - 1/2 < Y <= y + 1/2), in [0, 1]; arguments as for `log_likelihood`."""
         return tf.minimum(tf.exp(self.log_likelihood(y)), 1.0)
 
-    def bits(self, y):
+    def bits(self, y: tf.Tensor) -> tf.Tensor:
         """Information of the bin around y, -log2 of its likelihood, in bits per value."""
         return self.log_likelihood(y) * (-1.0 / math.log(2.0))
 

@@ -3,8 +3,12 @@
 Ballé et al., "Variational Image Compression with a Scale Hyperprior", 2018, arXiv 1802.01436.
 """
 
-import math
+from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
@@ -20,7 +24,9 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
             have three, tfc 2.14 starts from two.
     """
 
-    def __init__(self, channels, init_scale=10, num_filters=(3, 3), **kwargs):
+    def __init__(
+        self, channels: int, init_scale: float = 10, num_filters: Sequence[int] = (3, 3), **kwargs
+    ):
         super().__init__(dtype="float32", **kwargs)
         self.channels = channels
         self.init_scale = init_scale
@@ -29,7 +35,7 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
             batch_shape=(channels,), init_scale=init_scale, num_filters=self.num_filters
         )
 
-    def call(self, z):
+    def call(self, z: tf.Tensor) -> tf.Tensor:
         """Information content of z, float32 [B, h, w, channels]; returns bits of the same shape.
 
         `z` is either z plus uniform noise (training) or rounded z: the density is that of the sum with
@@ -37,7 +43,7 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
         """
         return self.prior.log_prob(tf.cast(z, tf.float32)) / -math.log(2)
 
-    def tables(self):
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """Integer frequency tables for range coding: (cdf int32, cdf_offset int32) as tfc stores them."""
 
         @tf.function(autograph=False)  # as a graph: the search for the tails is a long loop

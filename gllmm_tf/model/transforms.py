@@ -8,6 +8,11 @@ The trunk is that of Cheng et al. (CVPR 2020, arXiv 2001.01568); Fu et al. (arXi
 its residual blocks by concatenated residual modules, here the parameter `stages`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from gllmm_tf.layers import (
@@ -24,11 +29,11 @@ from gllmm_tf.layers import (
 class _Transform(tf.keras.layers.Layer):
     """Runs `self.path`, the layers in order of evaluation."""
 
-    def __init__(self, num_filters, **kwargs):
+    def __init__(self, num_filters: int, **kwargs):
         super().__init__(**kwargs)
         self.num_filters = num_filters
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         for layer in self.path:
             x = layer(x)
         return x
@@ -40,7 +45,9 @@ class _Transform(tf.keras.layers.Layer):
 class _TrunkTransform(_Transform):
     """`trunk_widths` are the channels at 1/2, 1/4 and 1/8 of the resolution; None for N everywhere."""
 
-    def __init__(self, num_filters, stages=2, trunk_widths=None, **kwargs):
+    def __init__(
+        self, num_filters: int, stages: int = 2, trunk_widths: Sequence[int] | None = None, **kwargs
+    ):
         super().__init__(num_filters, **kwargs)
         self.stages = stages
         self.trunk_widths = tuple(trunk_widths or 3 * (num_filters,))
@@ -56,7 +63,9 @@ class _TrunkTransform(_Transform):
 class AnalysisTransform(_TrunkTransform):
     """g_a. Input: x, float [B, H, W, 3] in 0..1, H and W multiples of 16. Output: y [B, H/16, W/16, N]."""
 
-    def __init__(self, num_filters, stages=2, trunk_widths=None, **kwargs):
+    def __init__(
+        self, num_filters: int, stages: int = 2, trunk_widths: Sequence[int] | None = None, **kwargs
+    ):
         super().__init__(num_filters, stages, trunk_widths, **kwargs)
         n, widths, gain = num_filters, self.trunk_widths, self.after_module
         self.downs = [
@@ -88,7 +97,9 @@ class AnalysisTransform(_TrunkTransform):
 class SynthesisTransform(_TrunkTransform):
     """g_s. Input: y_hat, float [B, h, w, N]. Output: x_hat, float [B, 16 h, 16 w, 3], not clipped."""
 
-    def __init__(self, num_filters, stages=2, trunk_widths=None, **kwargs):
+    def __init__(
+        self, num_filters: int, stages: int = 2, trunk_widths: Sequence[int] | None = None, **kwargs
+    ):
         super().__init__(num_filters, stages, trunk_widths, **kwargs)
         n, widths, gain = num_filters, self.trunk_widths[::-1], self.after_module
         self.attentions = [
@@ -121,7 +132,7 @@ class SynthesisTransform(_TrunkTransform):
 class HyperAnalysisTransform(_Transform):
     """h_a. Input: y, float [B, h, w, N], h and w multiples of 4. Output: z, float [B, h/4, w/4, N]."""
 
-    def __init__(self, num_filters, **kwargs):
+    def __init__(self, num_filters: int, **kwargs):
         super().__init__(num_filters, **kwargs)
         strides = (1, 1, 2, 1, 2)
         self.path = [
@@ -139,10 +150,10 @@ class HyperAnalysisTransform(_Transform):
 class HyperSynthesisTransform(_Transform):
     """h_s. Input: z_hat, float [B, h/4, w/4, N]. Output: phi, float [B, h, w, 2 N]."""
 
-    def __init__(self, num_filters, **kwargs):
+    def __init__(self, num_filters: int, **kwargs):
         super().__init__(num_filters, **kwargs)
         n = num_filters
-        act = {"activation": "leaky_relu"}
+        act: dict[str, Any] = {"activation": "leaky_relu"}
         self.path = [
             Conv2D(n, name="layer0", **act),
             TransposedConv2D(n, name="layer1", **act),

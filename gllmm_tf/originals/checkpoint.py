@@ -1,7 +1,7 @@
 """Models of ours from the checkpoints that Cheng et al. and Fu et al. released.
 
 These are TensorFlow 1 checkpoints of networks made with tensorflow-compression 1.2. Under the scopes
-of `gllmm_tf.weights.original_variables` they hold, not the weights, but what that library trains:
+of `names.original_variables` they hold, not the weights, but what that library trains:
 
     SCOPE/signal_conv2d/kernel_rdft   kernels above 1x1, in the basis of `irdft_matrix`
     SCOPE/signal_conv2d/kernel        1x1 kernels, as they are
@@ -17,11 +17,15 @@ density are passed over.
 All of it carries over exactly but for the medians of z, see `absorb_medians`.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import functools
 import os
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +33,7 @@ import tensorflow_compression as tfc
 
 from gllmm_tf import config
 from gllmm_tf.errors import ModelError
+from gllmm_tf.model.compression import CompressionModel, build
 from gllmm_tf.originals.names import load_original, original_variables
 
 PEDESTAL = 2.0**-36  # the square of tfc's `reparam_offset`
@@ -42,19 +47,25 @@ _BOOKKEEPING = re.compile(
 )
 _CONCATENATED = re.compile(r"^analysis/Block_\d_layer_\d_1/|^synthesis/Block_\d_layer_1/Block_")
 
-Imported = collections.namedtuple("Imported", "model medians")
-Imported.__doc__ = """What a checkpoint holds.
 
-model: built `CompressionModel`, fixed rate. medians: float64 [N], what the original adds to the
-integers that it codes for z.
-"""
+class Imported(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        model: Built, of a fixed rate.
+        medians: float64 [N], what the original adds to the integers that it codes for z.
+    """
+
+    model: CompressionModel
+    medians: np.ndarray
+
 
 # A variable of the checkpoint: its shape there, the scope under which `load_original` takes it, and
 # how its value follows from what is stored.
 _Stored = collections.namedtuple("_Stored", "shape original decode")
 
 
-def irdft_matrix(shape):
+def irdft_matrix(shape: Sequence[int]) -> np.ndarray:
     """The basis in which tensorflow-compression 1.2 trains kernels of a spatial `shape`.
 
     One axis of length n has the orthonormal real Fourier basis, p = 0..n-1 (rows), k = 0..n-1:
@@ -81,18 +92,20 @@ def irdft_matrix(shape):
     return matrix
 
 
-def kernel_from_rdft(coefficients, shape):
+def kernel_from_rdft(coefficients: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Spatial kernel [height, width, in, out] from stored coefficients [height x width, in x out]."""
     return (irdft_matrix(shape[:2]) @ np.asarray(coefficients, np.float64)).reshape(shape)
 
 
-def gdn_value(stored, minimum):
+def gdn_value(stored: np.ndarray, minimum: float) -> np.ndarray:
     """max(stored, sqrt(minimum + 2^-36))^2 - 2^-36: a GDN parameter from what is trained for it."""
     bound = np.sqrt(minimum + PEDESTAL)
     return np.square(np.maximum(np.asarray(stored, np.float64), bound)) - PEDESTAL
 
 
-def import_checkpoint(prefix, ignore=None, metric="mse"):
+def import_checkpoint(
+    prefix: str | os.PathLike, ignore: str | None = None, metric: str = "mse"
+) -> Imported:
     """Reads a released checkpoint; N and which of the two systems it is follow from its variables.
 
     Args:
@@ -107,8 +120,6 @@ def import_checkpoint(prefix, ignore=None, metric="mse"):
         ModelError: one line: not a readable checkpoint, or the names of what is missing, unknown,
             of another shape or not finite.
     """
-    from gllmm_tf.model.compression import build
-
     checkpoint = _Checkpoint(prefix, ignore)
     model = build(checkpoint.detect(metric))
     wanted = _stored_variables(model)
@@ -130,7 +141,7 @@ def import_checkpoint(prefix, ignore=None, metric="mse"):
     return Imported(model, medians)
 
 
-def absorb_medians(model, medians):
+def absorb_medians(model: CompressionModel, medians: np.ndarray) -> None:
     """Makes a model that codes round(z - median) + median one that codes rounded z.
 
     With median = whole + rest, whole = round(median), the new z is the old one minus rest, so its

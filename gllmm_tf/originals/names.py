@@ -10,10 +10,15 @@ quirks (`Block_1_layer_2_1` is the second layer that the code calls `Block_1_lay
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gllmm_tf.errors import ModelError
+
+if TYPE_CHECKING:
+    from gllmm_tf.model.compression import CompressionModel
 
 # `convert` maps the original array to ours.
 Entry = collections.namedtuple("Entry", "variable convert")
@@ -27,7 +32,7 @@ def _reversed(array):
     return array[::-1, ::-1]
 
 
-def original_variables(model):
+def original_variables(model: CompressionModel) -> dict[str, Entry]:
     """`{original name: Entry}` for a fixed-rate model of a published configuration.
 
     Raises:
@@ -53,7 +58,7 @@ def original_variables(model):
     return names
 
 
-def load_original(model, arrays):
+def load_original(model: CompressionModel, arrays: Mapping[str, np.ndarray]) -> None:
     """Assigns `{original name: array}` to a built model.
 
     Raises:

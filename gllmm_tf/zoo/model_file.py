@@ -10,11 +10,15 @@ A model's identity is a hash of what decoding depends on: configuration, tables,
 g_s and the gains. It stands in every file that the model writes.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
 import os
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -38,14 +42,20 @@ class ModelFile:
         weights: `{part: list of float arrays}` for g_a, g_s, h_a, gains, prior.
     """
 
-    def __init__(self, config, info, exact, weights):
+    def __init__(
+        self,
+        config: ModelConfig,
+        info: dict[str, Any],
+        exact: dict[str, np.ndarray],
+        weights: dict[str, list],
+    ):
         self.config = config
         self.info = info
         self.exact = exact
         self.weights = weights
 
     @property
-    def identity(self):
+    def identity(self) -> bytes:
         """The first 8 bytes of a SHA-256 of what decoding depends on."""
         state = hashlib.sha256(self.config.to_json().encode())
         state.update(tables.digest())
@@ -57,10 +67,18 @@ class ModelFile:
         return state.digest()[:IDENTITY_BYTES]
 
     @classmethod
-    def from_model(cls, model, info, empty_rows=None):
-        """From a built `CompressionModel`: rounds what is exact and halves the precision of the rest.
+    def from_model(
+        cls, model, info: Mapping[str, Any], empty_rows: np.ndarray | None = None
+    ) -> ModelFile:
+        """Of a built `CompressionModel`: rounds what is exact and halves the precision of the rest.
 
-        empty_rows: What `empty_channels.fit` returns.
+        Args:
+            model: A built `CompressionModel`.
+            info: Facts about the training, for JSON.
+            empty_rows: What `empty_channels.fit` returns.
+
+        Raises:
+            ModelError: weights that are not finite.
         """
         from gllmm_tf.coding.fixed_point import quantise_networks
 
@@ -78,7 +96,7 @@ class ModelFile:
         exact = quantise_networks(model, empty_rows)
         return cls(model.config, dict(info), exact, weights)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Writes the file under a temporary name and renames it."""
         arrays = {
             "config": np.array(self.config.to_json()),
@@ -92,7 +110,7 @@ class ModelFile:
         write_bytes_atomic(path, buffer.getvalue())
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str | os.PathLike) -> ModelFile:
         """Reads a file, or `model.npz` in a directory.
 
         Raises:
@@ -128,8 +146,12 @@ class ModelFile:
             raise ModelError(f"{path}: not a gllmm_tf model ({error}); export it again") from None
         return cls(config, info, exact, parts)
 
-    def assign(self, part, layer):
-        """Puts the stored weights of `part` into a built layer."""
+    def assign(self, part: str, layer) -> None:
+        """Puts the stored weights of `part` into a built Keras layer.
+
+        Raises:
+            ModelError: they are of other shapes.
+        """
         variables = list(layer.variables if part == "prior" else layer.weights)
         stored = self.weights[part]
         if [tuple(v.shape) for v in variables] != [a.shape for a in stored]:
@@ -144,6 +166,8 @@ def _update(state, name, array):
     state.update(np.ascontiguousarray(little).tobytes())
 
 
-def export_model(model, path, info, empty_rows=None):
-    """Writes a built `CompressionModel` as a model file. empty_rows: What `empty_channels.fit` returns."""
+def export_model(
+    model, path: str | os.PathLike, info: Mapping[str, Any], empty_rows: np.ndarray | None = None
+) -> None:
+    """Writes a built `CompressionModel` as a model file; arguments as in `ModelFile.from_model`."""
     ModelFile.from_model(model, info, empty_rows).save(path)

@@ -59,7 +59,10 @@ def name_of(case):
 
 
 def package_classes():
-    """Layers and models defined anywhere in gllmm_tf; a leading underscore marks a mere base."""
+    """Layers and models defined anywhere in gllmm_tf, but for what is only derived from.
+
+    That is a class with subclasses that is not registered with Keras.
+    """
     for module in pkgutil.walk_packages(gllmm_tf.__path__, "gllmm_tf."):
         if module.name.rpartition(".")[2] != "__main__":
             try:
@@ -72,7 +75,12 @@ def package_classes():
         subclasses = queue.pop().__subclasses__()
         queue += subclasses
         found.update(c for c in subclasses if c.__module__.startswith("gllmm_tf."))
-    return {c for c in found if not c.__name__.startswith("_")}
+    bases = {c for c in found if c.__subclasses__() and not is_registered(c)}
+    return found - bases
+
+
+def is_registered(layer_class):
+    return tf.keras.saving.get_registered_name(layer_class).startswith("gllmm_tf>")
 
 
 def randomise(layer):
