@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class PortableCodec:
         metadata: Mapping[int, bytes] | None = None,
         refine: int = 0,
         progress: Progress | None = None,
-    ):
+    ) -> Any:
         """A picture to the bytes of a file, or several to a list of them.
 
         Args:
@@ -140,19 +140,32 @@ class PortableCodec:
             cannot be used for this. OutOfMemoryError: there is too little memory. GllmmError:
             onnxruntime is missing, or `refine` is not 0.
         """
-        options = {"metadata": metadata, "refine": refine, "progress": progress}
-        if _is_batch(image):
+        options: dict[str, Any] = {"metadata": metadata, "refine": refine, "progress": progress}
+        if isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4:
             return [self.encode(one, quality, **options).data for one in image]
-        return self.encode(image, quality, **options).data
+        return self.encode(cast(np.ndarray, image), quality, **options).data
 
+    @overload
     def decompress(
         self,
-        data: bytes | Sequence[bytes],
+        data: bytes,
         *,
-        crop: Crop | None = None,
-        max_pixels: int = container.MAX_PIXELS,
-        progress: Progress | None = None,
-    ):
+        crop: Crop | None = ...,
+        max_pixels: int = ...,
+        progress: Progress | None = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def decompress(
+        self,
+        data: list[bytes] | tuple[bytes, ...],
+        *,
+        crop: Crop | None = ...,
+        max_pixels: int = ...,
+        progress: Progress | None = ...,
+    ) -> list[np.ndarray]: ...
+
+    def decompress(self, data, *, crop=None, max_pixels=container.MAX_PIXELS, progress=None):
         """Bytes of a file to a picture, or a list of them to a list of pictures.
 
         Args:
@@ -260,7 +273,8 @@ class PortableCodec:
             if quality is not None:
                 raise ModelError("this model has one fixed rate; omit the quality", "quality")
             return 0
-        quality = float(self.config.default_quality if quality is None else quality)
+        quality = self.config.default_quality if quality is None else quality
+        quality = float(cast(float, quality))
         if not 1 <= quality <= self.num_qualities:
             raise ModelError(
                 f"quality is {quality:g}, it must be from 1 to {self.num_qualities}", "quality"
@@ -321,10 +335,6 @@ def _coding_bar(name, shape, progress) -> Iterator:
         return
     with progress(total=wavefront.num_steps(height, width), desc=name) as bar:
         yield bar.update
-
-
-def _is_batch(image) -> bool:
-    return isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4
 
 
 def _check_image(image) -> np.ndarray:

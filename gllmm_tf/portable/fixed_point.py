@@ -8,7 +8,10 @@ by 2^B give exactly the sums divided by 2^B.
     a' = clip(round(sum a (K / 2^B) + bias / 2^B))
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -32,12 +35,12 @@ class FixedPointNetworks:
         num_groups: Parameters of the mixture per element of y.
     """
 
-    def __init__(self, arrays, num_filters, num_groups):
+    def __init__(self, arrays: Mapping[str, np.ndarray], num_filters: int, num_groups: int):
         self.num_filters = num_filters
         self.num_groups = num_groups
         self._arrays = arrays
 
-    def hyper_synthesis(self, z_hat, index):
+    def hyper_synthesis(self, z_hat: np.ndarray, index: int) -> np.ndarray:
         """phi, float32 integers [h, w, 2 N] in units of 2^-8.
 
         Args:
@@ -50,15 +53,17 @@ class FixedPointNetworks:
             x = np.rint(x * self._arrays["z/inverse_gain"][index] * 2.0**-gain_bits)
         else:
             x = x * 2.0**constants.ACTIVATION_BITS
-        x = _clip(x, ACTIVATION_LIMIT)
+        x = _clip(x, ACTIVATION_LIMIT).astype(np.float32)
         for i in range(5):
+            kernel, bias = self._layer(f"h_s/{i}")
             correlate = _doubling if i in (1, 3) else _correlation
-            x = correlate(x, *self._layer(f"h_s/{i}"), leaky=i < 4)
-        if "phi/offset" in self._arrays:
-            x = _clip(x + self._arrays["phi/offset"][index], ACTIVATION_LIMIT)
-        return x.astype(np.float32)
+            x = correlate(x, kernel, bias, leaky=i < 4)
+        if "phi/offset" in self._arrays:  # at most 2^20 and so exact in float32
+            x += self._arrays["phi/offset"][index].astype(np.float32)
+            _clip(x, ACTIVATION_LIMIT)
+        return x
 
-    def select(self, channels):
+    def select(self, channels: np.ndarray) -> EntropyParameters:
         """`EntropyParameters` for some channels of y, int [n], ascending: those not all zero."""
         n = self.num_filters
         context = self._layer("context", input_bits=0, pick=lambda kernel: kernel[:, channels])
@@ -67,8 +72,9 @@ class FixedPointNetworks:
             output_bits=constants.PARAMETER_BITS,
             pick=lambda kernel: kernel.reshape(-1, self.num_groups, n)[:, :, channels],
         )
-        hidden = [self._layer(f"hidden/{i}") for i in range(2)]
-        return EntropyParameters((context[0].reshape(-1, 2 * n), context[1]), *hidden, last)
+        context = context[0].reshape(-1, 2 * n), context[1]
+        first, second = (self._layer(f"hidden/{i}") for i in range(2))
+        return EntropyParameters(context, first, second, last)
 
     def _layer(
         self,
@@ -94,21 +100,21 @@ class EntropyParameters:
 
     def __init__(self, context, first, second, last):
         split = context[0].shape[1]
-        self._context = _Layer(*context)
+        self._context = _Layer(context[0], context[1])
         self._first = _Layer(first[0][:split].copy(), leaky=True)
         self._first_of_phi = first[0][split:].copy(), first[1]
-        self._second = _Layer(*second, leaky=True)
+        self._second = _Layer(second[0], second[1], leaky=True)
         self._last = _Layer(last.reshape(len(last), -1), limit=PARAMETER_LIMIT)
         self._shape = last.shape[1:]
 
-    def of_phi(self, phi):
+    def of_phi(self, phi: np.ndarray) -> np.ndarray:
         """What the first hidden layer makes of phi alone, float64 [P, width]; phi: [P, 2 N]."""
         kernel, bias = self._first_of_phi
         total = phi.astype(np.float64) @ kernel
         total += bias
         return total
 
-    def parameters(self, context, of_phi):
+    def parameters(self, context: np.ndarray, of_phi: np.ndarray) -> np.ndarray:
         """The mixture's raw parameters, float64 integers [groups, P, n] in units of 2^-12.
 
         Args:
@@ -183,7 +189,16 @@ def _leaky_relu(x):
 
 
 def _correlation(x, kernel, bias, leaky):
-    """Zero-padded 3x3 correlation of integers [h, w, C] with [3, 3, C, D] / 2^B, and the activation."""
+    """Zero-padded 3x3 correlation and activation, rounded.
+
+    Args:
+        x: float32 integers [h, w, C].
+        kernel, bias: float64 [3, 3, C, D] and [D], for sums in the unit of the output.
+        leaky: Whether the activation is leaky ReLU.
+
+    Returns:
+        float32 integers [h, w, D].
+    """
     taps = [((row, column), (row, column)) for row in range(3) for column in range(3)]
     return _in_bands(x, kernel, bias, leaky, taps)
 
@@ -194,7 +209,7 @@ def _doubling(x, kernel, bias, leaky):
     Output (2 r + i, 2 c + j) sees samples where 2 r + i + row - 1 is even: one or two along each axis.
     """
     height, width = x.shape[:2]
-    out = np.empty([height, 2, width, 2, kernel.shape[3]])
+    out = np.empty([height, 2, width, 2, kernel.shape[3]], np.float32)
     for i in range(2):
         for j in range(2):
             taps = [
@@ -218,19 +233,19 @@ def _in_bands(x, kernel, bias, leaky, taps):
     height, width, channels = x.shape
     padded = np.pad(x, [(1, 2), (1, 1), (0, 0)])
     stride = width + 2
-    flat = padded.reshape(-1, channels)
-    out = np.empty([height, width, kernel.shape[3]])
+    out = np.empty([height, width, kernel.shape[3]], np.float32)
     rows = max(1, BAND_POSITIONS // stride)
     for top in range(0, height, rows):
         count = min(rows, height - top)
+        flat = padded[top : top + count + 3].reshape(-1, channels).astype(np.float64)
         total = np.zeros([count * stride, kernel.shape[3]])
         product = np.empty_like(total)
         for (row, column), tap in taps:
-            start = (top + row) * stride + column
+            start = row * stride + column
             np.matmul(flat[start : start + len(total)], kernel[tap], out=product)
             total += product
         total += bias
-        total = _round_and_clip(total, ACTIVATION_LIMIT)
+        _round_and_clip(total, ACTIVATION_LIMIT)
         if leaky:
             _leaky_relu(total)
         out[top : top + count] = total.reshape(count, stride, -1)[:, :width]

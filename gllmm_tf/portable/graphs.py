@@ -155,6 +155,7 @@ def _node(operator, inputs, output, attributes):
 
 def _attribute(name, value):
     """AttributeProto: the value's field, and its type in field 20."""
+    values: list
     if isinstance(value, str):
         number, kind, values = 4, 3, [value]
     elif isinstance(value, float):

@@ -4,7 +4,10 @@ All values are integers in float64. One division per component is rounded correc
 everywhere; exp and the CDFs are looked up in the stored tables.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,13 +28,17 @@ class IntegerMixture:
         total: float64 integers [E], the mass of the whole distribution.
     """
 
-    def __init__(self, weights, means, scales, cells):
+    def __init__(
+        self, weights: np.ndarray, means: np.ndarray, scales: np.ndarray, cells: np.ndarray
+    ):
         """cells: int32 [C, 1], where the cell of 0 lies in the pieces of a component's CDF."""
         self.weights, self.means, self.scales = weights, means, scales
         self._cells = cells
 
     @classmethod
-    def from_parameters(cls, parameters, families, components):
+    def from_parameters(
+        cls, parameters: np.ndarray, families: Sequence[str], components: int
+    ) -> IntegerMixture:
         """parameters: float64 integers [groups, E] in units of 2^-12; docs/format.md has the groups."""
         count = len(families)
         inner = parameters[: 3 * count * components].reshape(count, components, 3, -1)
@@ -49,22 +56,24 @@ class IntegerMixture:
         return cls(weights.reshape(shape), means, scales.reshape(shape), cells)
 
     @property
-    def total(self):
+    def total(self) -> np.ndarray:
         return self.weights.sum(0) * 2.0 ** (tables.CDF_BITS + constants.FRACTION_BITS)
 
-    def take(self, index):
+    def take(self, index: np.ndarray) -> IntegerMixture:
         """The mixtures of the elements `index`, int [n]."""
-        parts = (np.take(part, index, 1) for part in (self.weights, self.means, self.scales))
-        return IntegerMixture(*parts, self._cells)
+        weights, means, scales = (
+            np.take(part, index, 1) for part in (self.weights, self.means, self.scales)
+        )
+        return IntegerMixture(weights, means, scales, self._cells)
 
-    def centre(self):
+    def centre(self) -> np.ndarray:
         """The integer nearest to the mean, float64 [E]: the first guess that the coder tests."""
         mean = (self.weights * self.means).sum(0)
         mean /= self.weights.sum(0)
         mean *= 2.0**-constants.PARAMETER_BITS
         return np.rint(mean, out=mean)
 
-    def below(self, x):
+    def below(self, x: np.ndarray) -> np.ndarray:
         """Mass below x, float64 integers [E]; x: half-integers [E], |x| <= 2^31."""
         distance = x * 2.0**constants.PARAMETER_BITS - self.means
         distance *= 2.0**constants.POSITION_BITS
@@ -97,7 +106,7 @@ def _exponentials():
     return tables.load()["exp"].astype(np.float64)
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Integer softmax over axis 1, about 2^16 in sum. logits: integers in units of 2^-12."""
     table = _exponentials()
     distance = logits.max(1, keepdims=True) - logits

@@ -130,7 +130,7 @@ class PixelNetworks:
         y = np.empty([*(length // LATENT_STRIDE for length in size), n], np.float32)
         for r, c, part in self._tiles(g_a, read_x, size, 1, None, "analysis", progress):
             y[r.start : r.stop, c.start : c.stop] = part[0].transpose(1, 2, 0) * gain_y
-        size = y.shape[:2]
+        size = y.shape[0], y.shape[1]
         z = np.empty([*(length // HYPER_STRIDE for length in size), n], np.float32)
         for r, c, part in self._tiles(h_a, read_y, size, LATENT_STRIDE):
             z[r.start : r.stop, c.start : c.stop] = part[0].transpose(1, 2, 0) * gain_z

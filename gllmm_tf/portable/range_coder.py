@@ -22,6 +22,10 @@ A symbol beyond its table is escaped: the table's last symbol, then g = 1, 2, ..
 (as many 0 as g has bits behind the first, then all bits of g) and the sign, all of probability 1/2.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from gllmm_tf.errors import FormatError, ModelError
@@ -40,9 +44,9 @@ class RangeEncoder:
 
     def __init__(self):
         self._base, self._size = 0, _FULL
-        self._words = []  # 16 bits each
+        self._words: list[int] = []  # 16 bits each
 
-    def encode(self, lower, upper):
+    def encode(self, lower: Iterable[int], upper: Iterable[int]) -> None:
         """Writes events with the probability intervals [lower, upper) / 2^16.
 
         Args:
@@ -61,7 +65,7 @@ class RangeEncoder:
                 base = (base & _LOW) << 16
         self._base, self._size = base, size
 
-    def finish(self):
+    def finish(self) -> bytes:
         """The bytes of the stream. Nothing can be written afterwards."""
         base, words = self._base, self._words
         if base >= _FULL:
@@ -88,14 +92,14 @@ class RangeDecoder:
         data: Bytes of the stream.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: bytes):
         data = bytes(data)
         self._words = np.frombuffer(data + bytes(len(data) % 2), ">u2").tolist()
         self._at = 2
         # What the number in the stream is above the interval's base.
         self._size, self._offset = _FULL, self._word(0) << 16 | self._word(1)
 
-    def decisions(self, frequencies):
+    def decisions(self, frequencies: Iterable[int]) -> list[int]:
         """Reads decisions between 0 and 1.
 
         Args:
@@ -106,7 +110,7 @@ class RangeDecoder:
         """
         size, offset, at = self._size, self._offset, self._at
         words, end = self._words, len(self._words)
-        bits = []
+        bits: list[int] = []
         append = bits.append
         for frequency in frequencies:
             bound = size * frequency >> 16
@@ -124,7 +128,7 @@ class RangeDecoder:
         self._size, self._offset, self._at = size, offset, at
         return bits
 
-    def symbols(self, rows):
+    def symbols(self, rows: Iterable[list[int]]) -> list[int]:
         """Reads symbols that may be escaped.
 
         Args:
@@ -158,7 +162,7 @@ class RangeDecoder:
         self._size, self._offset, self._at = size, offset, at
         return symbols
 
-    def finish(self):
+    def finish(self) -> bool:
         """Whether the stream ends here: all of it is read, and it is what an encoder ends with."""
         if self._at < len(self._words):
             return False
@@ -203,25 +207,25 @@ class SymbolTable:
         ModelError: there is another layout.
     """
 
-    def __init__(self, flat):
-        flat = np.asarray(flat).reshape(-1).tolist()
-        self.rows = []
+    def __init__(self, flat: np.ndarray | Sequence[int]):
+        stored = np.asarray(flat).reshape(-1).tolist()
+        self.rows: list[list[int]] = []
         at = 0
-        while at < len(flat):
-            precision = -flat[at]
+        while at < len(stored):
+            precision = -stored[at]
             unit = 1 << precision if 1 <= precision <= PRECISION else None
-            if unit not in flat[at + 1 :]:
+            if unit not in stored[at + 1 :]:
                 raise ModelError("the model's table z/cdf is damaged; fetch or export it again")
-            end = flat.index(unit, at + 1) + 1
-            row = [value << PRECISION - precision for value in flat[at + 1 : end]]
+            end = stored.index(unit, at + 1) + 1
+            row = [value << PRECISION - precision for value in stored[at + 1 : end]]
             if row[0] != 0 or row != sorted(row) or len(row) < 2:
                 raise ModelError("the model's table z/cdf is damaged; fetch or export it again")
             self.rows.append(row)
-            while end < len(flat) and flat[end] == unit:
+            while end < len(stored) and stored[end] == unit:
                 end += 1
             at = end
 
-    def intervals(self, symbols):
+    def intervals(self, symbols: np.ndarray) -> tuple[list[int], list[int]]:
         """Events that write symbols: (lower, upper), lists of int.
 
         Args:
@@ -239,14 +243,16 @@ class SymbolTable:
         places = np.nonzero(escaped.reshape(-1))[0].tolist()
         if not places:
             return lower, upper
-        events, start = ([], []), 0
+        below: list[int] = []
+        above: list[int] = []
+        start = 0
         for place in places:
             symbol = int(symbols.reshape(-1)[place])
             bits = _gamma_bits(symbol, int(escapes[place % len(escapes)]))
-            events[0].extend(lower[start : place + 1] + [_HALF * bit for bit in bits])
-            events[1].extend(upper[start : place + 1] + [_HALF * bit + _HALF for bit in bits])
+            below.extend(lower[start : place + 1] + [_HALF * bit for bit in bits])
+            above.extend(upper[start : place + 1] + [_HALF * bit + _HALF for bit in bits])
             start = place + 1
-        return events[0] + lower[start:], events[1] + upper[start:]
+        return below + lower[start:], above + upper[start:]
 
 
 def _gamma_bits(symbol, escape):

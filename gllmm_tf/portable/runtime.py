@@ -5,6 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import re
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
 
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.portable import workers
@@ -18,7 +22,7 @@ _INSTALL = "pip install 'onnxruntime>={}.{}'".format(*NEEDED)
 
 
 @functools.cache
-def onnxruntime():
+def onnxruntime() -> ModuleType:
     """The module onnxruntime.
 
     Raises:
@@ -39,7 +43,7 @@ def onnxruntime():
     return module
 
 
-def session(model: bytes):
+def session(model: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """A function from the ONNX model's only input to its only output, NumPy arrays.
 
     Threads do not spin while they wait, and memory is not kept between runs: both belong to whoever

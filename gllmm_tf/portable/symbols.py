@@ -5,12 +5,18 @@ decoder takes one step of the picture at a time. An encoder makes the decisions 
 `DecisionLog` sorts them by step and kind before they are written: the same stream.
 """
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from gllmm_tf.coding import tables
 from gllmm_tf.portable import constants, range_coder
+
+if TYPE_CHECKING:
+    from gllmm_tf.portable.integer_mixture import IntegerMixture
 
 MAX_BLOCK = 28  # |y - centre| is below 2^29
 
@@ -20,25 +26,35 @@ HALVING = BLOCK + MAX_BLOCK + 1  # HALVING + MAX_BLOCK - level
 PHASES = HALVING + MAX_BLOCK + 1
 
 
-class DecisionLog:
-    """The coder argument of `code_integers` that takes down what is to be written."""
+class Coder(Protocol):
+    """What codes decisions: `DecisionLog` or `DecisionReader`."""
 
-    def __init__(self):
-        self._entries = []
-
-    def code(self, phase, frequency, bit, element):
-        """Takes down a decision of each of some elements and returns the bits.
+    def code(
+        self, phase: int, frequency: np.ndarray, bit: np.ndarray, element: np.ndarray
+    ) -> np.ndarray:
+        """Codes one decision of each of some elements and returns the bits, bool [n].
 
         Args:
             phase: int.
             frequency: int [n], 2^16 times the probabilities of 0.
-            bit: bool [n].
+            bit: bool [n], to write.
             element: int [n].
         """
+        ...
+
+
+class DecisionLog:
+    """The coder that takes down what is to be written."""
+
+    def __init__(self):
+        self._entries: list[tuple] = []
+
+    def code(self, phase, frequency, bit, element):
+        """See `Coder`."""
         self._entries.append((phase, frequency, bit, element))
         return bit
 
-    def events(self, step):
+    def events(self, step: np.ndarray) -> tuple[list[int], list[int]]:
         """What `RangeEncoder.encode` takes, in the order of the stream; step: int [E], of the elements."""
         frequency, bit = (np.concatenate([entry[i] for entry in self._entries]) for i in (1, 2))
         slot = [step[element] * PHASES + phase for phase, _, _, element in self._entries]
@@ -47,27 +63,28 @@ class DecisionLog:
 
 
 class DecisionReader:
-    """The coder argument of `code_integers` that reads: it ignores the bits it is handed.
+    """The coder that reads: it ignores the bits it is handed.
 
     Args:
         decoder: `RangeDecoder`.
     """
 
-    def __init__(self, decoder):
+    def __init__(self, decoder: range_coder.RangeDecoder):
         self._decoder = decoder
 
     def code(self, phase, frequency, bit, element):
+        """See `Coder`."""
         del phase, bit, element
         return np.array(self._decoder.decisions(frequency.tolist()), bool)
 
 
-def events(frequency, bit):
+def events(frequency: np.ndarray, bit: np.ndarray) -> tuple[list[int], list[int]]:
     """(lower, upper), lists of int, for `RangeEncoder.encode`: bit 0 has [0, frequency)."""
     lower, upper = np.where(bit, frequency, 0), np.where(bit, range_coder.UNIT, frequency)
     return lower.tolist(), upper.tolist()
 
 
-def decision_frequency(part, whole):
+def decision_frequency(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """2^16 times the probability of 0 nearest to part / whole that the decision table has, int [n].
 
     One correctly rounded division and comparisons. Where `whole` is 0 the probability is 1/2.
@@ -78,7 +95,7 @@ def decision_frequency(part, whole):
     return frequency[np.searchsorted(edges, ratio)]
 
 
-def row_of(probability):
+def row_of(probability: float) -> int:
     """Row of the decision table with the probability of 0 nearest to this one."""
     return int(np.searchsorted(_decision_table()[0], probability))
 
@@ -88,11 +105,10 @@ def _decision_table():
     return tables.decision_edges(), tables.load()["frequency"].astype(np.int64)
 
 
-def code_integers(coder, mixture, y):
+def code_integers(coder: Coder, mixture: IntegerMixture, y: np.ndarray) -> np.ndarray:
     """Codes one integer per element of `mixture`.
 
     Args:
-        coder: `DecisionLog` or `DecisionReader`.
         mixture: `IntegerMixture` of E elements.
         y: float64 integers [E] to write; any [E] when reading.
 
@@ -116,11 +132,10 @@ def code_integers(coder, mixture, y):
     return centre
 
 
-def code_flags(coder, flags, rows, move):
+def code_flags(coder: Coder, flags: np.ndarray, rows: np.ndarray, move: bool) -> None:
     """Codes flags of channels, one after the other, in place.
 
     Args:
-        coder: `DecisionLog` or `DecisionReader`.
         flags: bool [n] to write, or to be read.
         rows: int [n], rows of the decision table where each is expected.
         move: Whether what was coded moves the rows of what follows.
@@ -157,7 +172,6 @@ def _code_distance(coder, side, inner, target, element):
     """Codes distances from the centre, at least 1: first the blocks [2^k, 2^(k+1)), then places in them.
 
     Args:
-        coder: `DecisionLog` or `DecisionReader`.
         side: `_Side` of R elements.
         inner: G(1).
         target: Distances to write.

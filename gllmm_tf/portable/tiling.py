@@ -173,7 +173,8 @@ class TiledTransform:
         for layer in path:
             self._channels.append(channels(layer, self._channels[-1]))
         self._building = threading.Lock()
-        self._whole = self._layers = None
+        self._whole: Callable | None = None
+        self._layers: list[Callable] = []
 
     def whole(self) -> Callable:
         """The function of the whole path, float32 [1, C, H, W] to [1, D, H', W']; built once."""
@@ -186,7 +187,7 @@ class TiledTransform:
     def layers(self) -> list[Callable]:
         """The functions of the layers one by one; built once."""
         with self._building:
-            if self._layers is None:
+            if not self._layers:
                 ends = zip(self._channels, self._channels[1:])
                 models = (graphs.path_model([layer], e) for layer, e in zip(self._path, ends))
                 self._layers = [runtime.session(model) for model in models]
@@ -194,7 +195,7 @@ class TiledTransform:
 
     def bytes_per_sample(self) -> int:
         """Working memory per sample (row x column) of the input, about."""
-        area, largest = fractions.Fraction(1), self._channels[0]
+        area, largest = fractions.Fraction(1), fractions.Fraction(self._channels[0])
         for layer, width in zip(self._path, self._channels[1:]):
             area /= inputs_per_output(layer) ** 2
             largest = max(largest, width * area)

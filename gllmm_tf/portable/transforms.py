@@ -152,7 +152,7 @@ class _Stored:
     def finish(self):
         """Checks that nothing is left."""
         if next(self._weights, None) is not None:
-            self._fail()
+            raise self._error()
 
     def conv(self, before, width, size=3, stride=1, activation="", has_bias=True):
         kernel = self._take(size, size, before, width)
@@ -166,8 +166,8 @@ class _Stored:
         beta, gamma = self._take(width), self._take(width, width)
         pedestal = np.float32(_GDN_OFFSET**2)
         bounds = [np.float32((m + _GDN_OFFSET**2) ** 0.5) for m in (_BETA_MINIMUM, 0.0)]
-        values = (np.maximum(v, b) ** 2 - pedestal for v, b in zip((beta, gamma), bounds))
-        return GDN(*values, inverse)
+        beta, gamma = (np.maximum(v, b) ** 2 - pedestal for v, b in zip((beta, gamma), bounds))
+        return GDN(beta, gamma, inverse)
 
     def module(self, width, stages):
         blocks = []
@@ -198,8 +198,10 @@ class _Stored:
     def _take(self, *shape):
         array = next(self._weights, None)
         if array is None or array.shape != shape:
-            self._fail()
+            raise self._error()
         return array.astype(np.float32)
 
-    def _fail(self):
-        raise ModelError(f"the stored weights of {self._part} do not fit the model's configuration")
+    def _error(self):
+        return ModelError(
+            f"the stored weights of {self._part} do not fit the model's configuration"
+        )

@@ -5,16 +5,25 @@ The causal context reaches two columns to the right in the rows above, so all po
 step at a time, an encoder as many as make a large batch; exactness gives both the same numbers.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from gllmm_tf.portable import constants, symbols, workers
 from gllmm_tf.portable.integer_mixture import IntegerMixture
 
+if TYPE_CHECKING:
+    from gllmm_tf.config import ModelConfig
+    from gllmm_tf.portable.fixed_point import FixedPointNetworks
+
 BATCH_ELEMENTS = 2**15  # of an encoder, unless a single step has more
 PHI_POSITIONS = 512  # whose part of phi a decoder works out at once
 
 
-def num_steps(height, width):
+def num_steps(height: int, width: int) -> int:
     return width + 3 * (height - 1)
 
 
@@ -27,13 +36,13 @@ class StepOrder:
         starts: int [steps + 1], where each step begins in these, and the end.
     """
 
-    def __init__(self, height, width):
+    def __init__(self, height: int, width: int):
         step = (np.arange(width) + 3 * np.arange(height)[:, None]).reshape(-1)
         self.positions = np.argsort(step, kind="stable")
         self.step = step[self.positions]
         self.starts = np.searchsorted(self.step, np.arange(num_steps(height, width) + 1))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.starts) - 1
 
 
@@ -50,7 +59,13 @@ class Latent:
         channels: int [n], ascending.
     """
 
-    def __init__(self, networks, config, phi, channels):
+    def __init__(
+        self,
+        networks: FixedPointNetworks,
+        config: ModelConfig,
+        phi: np.ndarray,
+        channels: np.ndarray,
+    ):
         self.channels = channels
         self._filters = config.num_filters
         self._layout = config.families, config.components
@@ -60,7 +75,7 @@ class Latent:
         self._stride = self._size[1] + 2 * constants.REACH
         self._taps = np.array([dy * self._stride + dx for dy, dx in constants.TAPS])
 
-    def cells(self, y=None):
+    def cells(self, y: np.ndarray | None = None) -> np.ndarray:
         """Integers [h, w, N] as cells; zeros for None."""
         height, width = self._size
         reach = constants.REACH
@@ -69,7 +84,7 @@ class Latent:
             cells[reach:, reach:-reach] = y[:, :, self.channels]
         return cells.reshape(-1, len(self.channels))
 
-    def crop(self, cells):
+    def crop(self, cells: np.ndarray) -> np.ndarray:
         """The inverse of `cells`, float32 [h, w, N]."""
         reach = constants.REACH
         y = np.zeros([*self._size, self._filters], np.float32)
@@ -77,16 +92,16 @@ class Latent:
         y[:, :, self.channels] = inside
         return y
 
-    def places(self, positions):
+    def places(self, positions: np.ndarray) -> np.ndarray:
         """Cells of the positions, raster indices int [P]."""
         rows, columns = np.divmod(positions, self._size[1])
         return (rows + constants.REACH) * self._stride + constants.REACH + columns
 
-    def of_phi(self, positions):
+    def of_phi(self, positions: np.ndarray) -> np.ndarray:
         """What the entropy parameters' networks make of phi alone, at some positions."""
         return self._parameters.of_phi(self._phi[positions])
 
-    def mixture(self, cells, places, of_phi):
+    def mixture(self, cells: np.ndarray, places: np.ndarray, of_phi: np.ndarray) -> IntegerMixture:
         """`IntegerMixture` of the elements [P, n] at some places, whose contexts are in `cells`."""
         context = cells[places[:, None] + self._taps].reshape(len(places), -1)
         parameters = self._parameters.parameters(context, of_phi)
@@ -94,7 +109,9 @@ class Latent:
         return IntegerMixture.from_parameters(parameters, *self._layout)
 
 
-def encode_batches(latent, cells, order):
+def encode_batches(
+    latent: Latent, cells: np.ndarray, order: StepOrder
+) -> Iterator[tuple[int, tuple[list[int], list[int]]]]:
     """Yields (last step, events) of batches of steps, the events in the order of the stream."""
 
     def encode(batch):
@@ -119,7 +136,12 @@ def _batches(order, channels):
         first = end
 
 
-def decode_steps(latent, reader, order, tell=None):
+def decode_steps(
+    latent: Latent,
+    reader: symbols.Coder,
+    order: StepOrder,
+    tell: Callable[[int], object] | None = None,
+) -> np.ndarray:
     """Reads y, step by step; returns cells. tell: Called with 1 after each step."""
     cells = latent.cells()
     nothing = np.zeros(0)

@@ -1,16 +1,20 @@
 """Threads for what can run side by side; NumPy lets go of the interpreter while it works on arrays."""
 
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import functools
 import os
 import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 _MOST = 8  # parts: beyond that, handing out work takes longer than the work
 
 
 @functools.cache
-def cores():
+def cores() -> int:
     """Processor cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
@@ -18,7 +22,7 @@ def cores():
         return os.cpu_count() or 1
 
 
-def count():
+def count() -> int:
     """Threads that work at once."""
     return min(cores(), _MOST)
 
@@ -40,7 +44,7 @@ def _alone():
     return getattr(_here, "is_worker", False) or count() == 1
 
 
-def run(tasks):
+def run(tasks: Sequence[Callable[[], object]]) -> None:
     """Calls functions without arguments side by side, the last one in this thread."""
     if _alone() or len(tasks) == 1:
         for task in tasks:
@@ -55,12 +59,12 @@ def run(tasks):
         other.result()
 
 
-def in_order(function, items):
+def in_order(function: Callable, items: Iterable) -> Iterator[Any]:
     """Yields function(item) for each item, in order; only a few are ahead of the one in use."""
     if _alone():
         yield from map(function, items)
         return
-    ahead = collections.deque()
+    ahead: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
         for item in items:
             ahead.append(_pool().submit(function, item))
@@ -74,7 +78,7 @@ def in_order(function, items):
         concurrent.futures.wait(ahead)
 
 
-def reset_after_fork():
+def reset_after_fork() -> None:
     """A child process has none of its parent's threads."""
     _pool.cache_clear()
 
