@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import numpy as np
 
+from gllmm_tf import metrics
 from gllmm_tf.errors import GllmmError, is_out_of_memory
 from gllmm_tf.files import atomic, container, images
 from gllmm_tf.zoo import registry
@@ -68,18 +69,18 @@ def stages(seconds: Mapping[str, float]) -> str:
 
 
 def quality_of(pixels: np.ndarray, x_hat: np.ndarray) -> tuple[float, float | None]:
-    from gllmm_tf import metrics
-
     return metrics.psnr(pixels, x_hat), metrics.ms_ssim(pixels, x_hat)
 
 
 def compression_report(source: str, pixels: np.ndarray, x_hat: np.ndarray, encoded: Encoded) -> str:
     height, width = pixels.shape[:2]
     psnr, ms_ssim = quality_of(pixels, x_hat)
+    smallest = metrics.MS_SSIM_MIN_SIZE
+    similarity = f"- (needs {smallest} pixels a side)" if ms_ssim is None else f"{ms_ssim:.4f}"
     return (
         f"{one_line(source)}: {width} x {height}, {len(encoded.data)} bytes, "
         f"{bpp(len(encoded.data), width * height):.4f} bpp, PSNR {psnr:.2f} dB, MS-SSIM "
-        f"{'- (needs 176 pixels a side)' if ms_ssim is None else f'{ms_ssim:.4f}'}\n"
+        f"{similarity}\n"
         f"  {stages(encoded.seconds)}"
     )
 
