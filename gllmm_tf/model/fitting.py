@@ -44,13 +44,14 @@ class Fitting(_Base):
             optimizer: A Keras optimizer, or its name.
             lambdas: lambda of a fixed-rate model (about 0.0016 to 0.05 for MSE). A variable-rate
                 model has its own, one for each quality.
-            **options: Further arguments of `tf.keras.Model.compile`, but no `loss`.
+            **options: Further arguments of `tf.keras.Model.compile`, but no loss and no metrics.
 
         Raises:
-            ModelError: lambdas that do not go with the model, or a loss.
+            ModelError: lambdas that do not go with the model, a loss or metrics.
         """
-        if options.get("loss") is not None:
-            raise ModelError("the loss is lambda D + R and belongs to the model; omit it", "loss")
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if options.get(name) is not None:
+                raise ModelError(f"loss and metrics belong to the model; omit {name}", name)
         self._lambdas = _lambdas(self.config.lambdas, lambdas)
         names = ["loss", "bpp", "psnr"] + ["ms_ssim"] * (self.config.metric == "ms-ssim")
         self._meters = _Meters([tf.keras.metrics.Mean(name=name) for name in names])

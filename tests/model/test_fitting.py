@@ -1,5 +1,8 @@
 """`compile`, `fit` and `evaluate` against the loss function and the loop of training."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -165,7 +168,8 @@ def test_a_saved_model_goes_on(tmp_path):
         ({}, {"lambdas": [0.1, 0.2]}, "it must be one positive number"),
         ({}, {"lambdas": 0.0}, "it must be one positive number"),
         ({"lambdas": LAMBDAS}, {"lambdas": 0.01}, "has lambdas of its own; omit them"),
-        ({"lambdas": LAMBDAS}, {"loss": "mse"}, "belongs to the model; omit it"),
+        ({"lambdas": LAMBDAS}, {"loss": "mse"}, "belong to the model; omit loss"),
+        ({"lambdas": LAMBDAS}, {"metrics": ["mse"]}, "belong to the model; omit metrics"),
     ],
 )
 def test_wrong_arguments_of_compile_are_named(fields, arguments, message):
@@ -196,3 +200,34 @@ def test_floats_beyond_one_are_named():
     message = "values in 0..1; give uint8, or divide by 255"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         model.fit(dataset(np.float32(crops())), verbose=0)
+
+
+TWO_REPLICAS = """
+import numpy as np
+import tensorflow as tf
+
+from gllmm_tf import config
+from gllmm_tf.model.compression import build
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+pictures = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
+data = tf.data.Dataset.from_tensor_slices(pictures).batch(4)
+steps = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+        tf.keras.utils.set_random_seed(0)
+        model = build(config.gllmm(4, entropy_widths=(6, 8)))
+        # Plain descent moves the weights by the gradient; rounded latents keep g_s free of noise.
+        model.compile(tf.keras.optimizers.SGD(1e-4), 0.01)
+    before = [v.numpy() for v in model.g_s.weights]
+    model.fit(data, verbose=0)
+    steps.append([v.numpy() - b for v, b in zip(model.g_s.weights, before)])
+for one, two in zip(*steps):
+    np.testing.assert_allclose(two, one, rtol=1e-2, atol=1e-2 * np.abs(one).max())
+assert max(np.abs(step).max() for step in steps[0]) > 0
+"""
+
+
+def test_replicas_share_a_batch_and_take_its_step():
+    subprocess.run([sys.executable, "-c", TWO_REPLICAS], check=True)
