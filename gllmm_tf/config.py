@@ -23,6 +23,8 @@ LATENT_STRIDE = 16
 HYPER_STRIDE = 4
 IMAGE_MULTIPLE = LATENT_STRIDE * HYPER_STRIDE
 
+QUALITY_STEPS = 16  # qualities are coded in sixteenths
+
 DEFAULT_QUALITY = 4.0
 """Quality of a variable-rate model where none is given."""
 

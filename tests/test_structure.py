@@ -53,6 +53,9 @@ def imported_modules(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+            if any(is_private(getattr(a, "value", "")) for a in node.args[1:2]):
+                yield f"line {node.lineno}: {ast.unparse(node.args[1])}"
         elif isinstance(node, ast.ImportFrom) and node.module:
             if node.module == "gllmm_tf":
                 yield from (f"gllmm_tf.{alias.name}" for alias in node.names)
@@ -74,6 +77,9 @@ def private_accesses(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr) and not is_own(node.value):
             yield f"line {node.lineno}: {ast.unparse(node)}"
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+            if any(is_private(getattr(a, "value", "")) for a in node.args[1:2]):
+                yield f"line {node.lineno}: {ast.unparse(node.args[1])}"
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gllmm_tf"):
             for alias in node.names:
                 if is_private(alias.name):
@@ -81,7 +87,12 @@ def private_accesses(tree):
 
 
 def is_private(name):
-    return name.startswith("_") and not name.startswith("__") and name not in NAMED_TUPLE
+    return (
+        isinstance(name, str)
+        and name.startswith("_")
+        and not name.startswith("__")
+        and name not in NAMED_TUPLE
+    )
 
 
 def is_own(value):
@@ -130,6 +141,8 @@ def test_each_room_of_the_package_has_a_floor():
         ("from gllmm_tf.codec import _x", ["line 1: gllmm_tf.codec._x"]),
         ("self._x; cls._x; super()._x; row._replace(a=1); x.__class__", []),
         ("self.other._x", ["line 1: self.other._x"]),
+        ("monkeypatch.setattr(other, '_x', 1)", ["line 1: '_x'"]),
+        ("monkeypatch.setattr(other, 'x', 1); monkeypatch.setattr(other, name, 1)", []),
     ],
 )
 def test_private_accesses_are_found(code, found):

@@ -1,11 +1,4 @@
-"""Pictures to the bytes of a `.gllmm` file and back: the facade over what does the work.
-
-```
-image --PixelNetworks--> y, z --round or Refiner--> y_hat, z_hat --LatentCoder--> streams --> data
-data --container--> streams --LatentCoder--> y_hat, z_hat --PixelNetworks--> image
-```
-
-The symbols are exact on every machine; the pixels are float32 results, rounded to 8 bits.
+"""Pictures to the bytes of a `.gllmm` file and back, computed by TensorFlow.
 
 Large pictures go through the transforms in tiles (`gllmm_tf/codec/tiling.py`), which takes bounded
 memory. An encoder that worked in tiles may round a latent that lies on a tie otherwise than one that
@@ -16,66 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast, overload
-
-import numpy as np
 
 from gllmm_tf.codec import refinement
-from gllmm_tf.codec.networks import DEFAULT_MEMORY, PixelNetworks, Progress, reader
+from gllmm_tf.codec.base import BaseCodec, Search
+from gllmm_tf.codec.networks import PixelNetworks, reader
 from gllmm_tf.codec.refinement import Refiner
-from gllmm_tf.codec.tiling import Span
-from gllmm_tf.coding import wavefront
-from gllmm_tf.coding.fixed_point import QUALITY_STEPS
-from gllmm_tf.coding.latent_coder import LatentCoder, Latents, Streams
-from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, ModelConfig
-from gllmm_tf.errors import FormatError, ImageError, ModelError, running_out_of_memory
-from gllmm_tf.files import container
+from gllmm_tf.codec.regions import DEFAULT_MEMORY
+from gllmm_tf.coding.latent_coder import LatentCoder
+from gllmm_tf.errors import running_out_of_memory
 from gllmm_tf.zoo.model_file import ModelFile
-from gllmm_tf.zoo.registry import read_model
-
-SHOWN_POSITIONS = 4096  # of y, from which on coding it has a progress bar
-
-Crop = tuple[int, int, int, int]
-"""(x, y, width, height) of a region in pixels."""
 
 
-class Encoded(NamedTuple):
-    """One coded picture.
-
-    Attributes:
-        data: Bytes of the file.
-        seconds: {stage: seconds}.
-        latents: (y_hat, z_hat), float32 integers.
-    """
-
-    data: bytes
-    seconds: dict[str, float]
-    latents: Latents
-
-
-class Decoded(NamedTuple):
-    """One decoded picture.
-
-    Attributes:
-        image: uint8 [H, W, 3].
-        metadata: {tag: bytes} of the container, of the whole picture.
-        quality: 1..Q, or None for a fixed rate.
-        seconds: {stage: seconds}.
-        latents: (y_hat, z_hat), float32 integers.
-    """
-
-    image: np.ndarray
-    metadata: dict[int, bytes]
-    quality: float | None
-    seconds: dict[str, float]
-    latents: Latents
-
-
-class Codec:
+class Codec(BaseCodec):
     """A loaded model, for any number of threads: each stage works on one picture at a time.
 
     Args:
@@ -86,229 +32,30 @@ class Codec:
             and its latents. A picture that fits is one tile.
 
     Attributes:
-        config: `ModelConfig`.
-        info: Facts about the model's training.
-        identity: 8 bytes that stand in every file this model writes.
-        model_file: As given.
-        networks: `PixelNetworks`, pictures to latents and back.
-        coder: `LatentCoder`, latents to streams and back.
+        networks: `PixelNetworks`.
+        coder: `LatentCoder`.
     """
 
+    networks: PixelNetworks
+    coder: LatentCoder
+
     def __init__(self, model_file: ModelFile, tile: int = 0, memory: int = DEFAULT_MEMORY):
-        self.model_file = model_file
-        self.config: ModelConfig = model_file.config
-        self.info: dict = model_file.info
-        self.identity: bytes = model_file.identity
+        super().__init__(model_file)
         self.networks = PixelNetworks(model_file, tile, memory)
         self.coder = LatentCoder(model_file)
         self._refinement_turn = threading.Lock()
 
-    @classmethod
-    def load(cls, name_or_path: str | os.PathLike | None = None, **settings: int) -> Codec:
-        """The default model, a shipped model by name, or a model file or training run by path.
-
-        Args:
-            name_or_path: None for the default.
-            **settings: `tile` and `memory`.
-
-        Raises:
-            ModelError: there is no such model, or it cannot be read.
-        """
-        return cls(read_model(name_or_path), **settings)
-
-    @property
-    def num_qualities(self) -> int | None:
-        """Integer qualities 1..Q, or None for a fixed-rate model."""
-        return self.config.num_qualities
-
-    def compress(
-        self,
-        image: np.ndarray | Sequence[np.ndarray],
-        quality: float | None = None,
-        *,
-        metadata: Mapping[int, bytes] | None = None,
-        refine: int = 0,
-        progress: Progress | None = None,
-    ) -> Any:
-        """A picture to the bytes of a file, or several to a list of them.
-
-        Args:
-            image: uint8 [H, W, 3], any size from 1 x 1; or uint8 [B, H, W, 3], or a list of pictures.
-            quality: 1..Q for a variable-rate model, rounded to a sixteenth; None for the default, and
-                for a fixed-rate model.
-            metadata: {tag: bytes} for the container.
-            refine: Rounds of descent on the latents (`gllmm_tf/codec/refinement.py`): a smaller file
-                for the same quality. Ten are a good number; each costs a gradient through g_s and the
-                entropy model.
-            progress: Makes a progress bar for a large picture's stage, as `tqdm(total=, desc=)` does.
-
-        Returns:
-            bytes, or a list of bytes.
-
-        Raises:
-            ImageError: not such a picture. ModelError: the quality is not the model's, or the model
-            cannot be used for this. OutOfMemoryError: there is too little memory.
-        """
-        options: dict[str, Any] = {"metadata": metadata, "refine": refine, "progress": progress}
-        if isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4:
-            return [self.encode(one, quality, **options).data for one in image]
-        return self.encode(cast(np.ndarray, image), quality, **options).data
-
-    @overload
-    def decompress(
-        self,
-        data: bytes,
-        *,
-        crop: Crop | None = ...,
-        max_pixels: int = ...,
-        progress: Progress | None = ...,
-    ) -> np.ndarray: ...
-
-    @overload
-    def decompress(
-        self,
-        data: list[bytes] | tuple[bytes, ...],
-        *,
-        crop: Crop | None = ...,
-        max_pixels: int = ...,
-        progress: Progress | None = ...,
-    ) -> list[np.ndarray]: ...
-
-    def decompress(self, data, *, crop=None, max_pixels=container.MAX_PIXELS, progress=None):
-        """Bytes of a file to a picture, or a list of them to a list of pictures.
-
-        Args:
-            data: Bytes of a file, or a list of such.
-            crop: Region (x, y, width, height) in pixels to synthesise; None for all of the picture.
-            max_pixels: The largest width x height that is decoded.
-            progress: As in `compress`.
-
-        Returns:
-            uint8 [H, W, 3], or a list of such.
-
-        Raises:
-            FormatError: damaged, foreign or too large. ModelError: another model's file. ImageError:
-            the region is not inside the picture. OutOfMemoryError: there is too little memory.
-        """
-        if isinstance(data, (list, tuple)):
-            return [
-                self.decompress(one, crop=crop, max_pixels=max_pixels, progress=progress)
-                for one in data
-            ]
-        return self.decode(data, crop=crop, max_pixels=max_pixels, progress=progress).image
-
-    def encode(
-        self,
-        image: np.ndarray,
-        quality: float | None = None,
-        *,
-        metadata: Mapping[int, bytes] | None = None,
-        refine: int = 0,
-        progress: Progress | None = None,
-    ) -> Encoded:
-        """Like `compress` of one picture, with everything known on the way."""
-        image = _check_image(image)
-        index = self.quality_index(quality)
-        clock = _Clock()
-        height, width = image.shape[:2]
-        y, z = self.networks.analyse(image, index, progress)
-        z_hat = np.round(z)
-        clock.lap("analysis")
-        if refine:
-            y_hat = self._refine(image, y, z_hat, index, refine, progress)
-            clock.lap("refinement")
-        else:
-            y_hat = np.round(y)
-        with _coding_bar("entropy coding", y_hat.shape, progress) as tell:
-            streams = self.coder.encode(y_hat, z_hat, index, tell=tell)
-        clock.lap("entropy coding")
-        parts = container.Container(
-            model_id=self.identity,
-            width=width,
-            height=height,
-            quality_index=index,
-            z_stream=streams.z,
-            y_stream=streams.y,
-            metadata=dict(metadata or {}),
-        )
-        data = container.pack(parts)
-        clock.lap("container")
-        return Encoded(data, clock.seconds, Latents(y_hat, z_hat))
-
-    def decode(
-        self,
-        data: bytes,
-        *,
-        crop: Crop | None = None,
-        max_pixels: int = container.MAX_PIXELS,
-        progress: Progress | None = None,
-    ) -> Decoded:
-        """Like `decompress` of one file, with everything known on the way."""
-        clock = _Clock()
-        parts = container.unpack(data, max_pixels)
-        self._check_origin(parts)
-        index = parts.quality_index
-        region = _check_crop(crop, parts.width, parts.height)
-        rows, columns = (-(-size // IMAGE_MULTIPLE) for size in (parts.height, parts.width))
-        clock.lap("container")
-        streams = Streams(parts.z_stream, parts.y_stream)
-        shape = HYPER_STRIDE * rows, HYPER_STRIDE * columns
-        with _coding_bar("entropy decoding", shape, progress) as tell:
-            latents = self.coder.decode(streams, (rows, columns), index, tell=tell)
-        clock.lap("entropy decoding")
-        size = parts.height, parts.width
-        image = self.networks.synthesise(latents.y_hat, index, size, region, progress)
-        clock.lap("synthesis")
-        quality = 1 + index / QUALITY_STEPS if self.num_qualities else None
-        return Decoded(image, dict(parts.metadata), quality, clock.seconds, latents)
-
-    def information_bits(self, latents: Latents, quality: float | None = None) -> float:
-        """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
-        return self.coder.information_bits(*latents, self.quality_index(quality))
-
-    def reconstruct(
-        self, latents: Latents, shape: tuple[int, int], quality: float | None = None
-    ) -> np.ndarray:
-        """The picture that a decoder will show for `Encoded.latents`; shape: (height, width)."""
-        return self.networks.synthesise(latents[0], self.quality_index(quality), shape)
-
-    def quality_index(self, quality: float | None) -> int:
-        """Sixteenths of a quality step above quality 1, as the container has it.
-
-        Raises:
-            ModelError: the model has no such quality.
-        """
-        if self.num_qualities is None:
-            if quality is not None:
-                raise ModelError("this model has one fixed rate; omit the quality", "quality")
-            return 0
-        quality = self.config.default_quality if quality is None else quality
-        quality = float(cast(float, quality))
-        if not 1 <= quality <= self.num_qualities:
-            raise ModelError(
-                f"quality is {quality:g}, it must be from 1 to {self.num_qualities}", "quality"
-            )
-        return int(round((quality - 1) * QUALITY_STEPS))
-
-    def _check_origin(self, parts):
-        """Raises unless the file was written by this model, at one of its qualities."""
-        if parts.model_id != self.identity:
-            raise ModelError(
-                f"written by model {parts.model_id.hex()}, not by this one ({self.identity.hex()}); "
-                "use that model",
-                "model",
-            )
-        if parts.quality_index > self.coder.highest_index:
-            raise FormatError(
-                f"quality index {parts.quality_index} is beyond the model's range; make the file again"
-            )
+    def search(self) -> Search:
+        """See `BaseCodec.search`."""
+        _ = self.refiner  # whatever is wrong with it comes first
+        return self._refined
 
     @functools.cached_property
     def refiner(self) -> Refiner:
         """What searches for better latents; built on first use."""
         return Refiner(self.model_file)
 
-    def _refine(self, image, y, z_hat, index, rounds, progress):
+    def _refined(self, image, y, z_hat, index, rounds, progress):
         """Returns y_hat of `Refiner.refine`."""
         phi = self.coder.phi(z_hat, index)
         inverse_gain = self.networks.inverse_gain(index)
@@ -325,52 +72,3 @@ class Codec:
                 rounds=rounds,
                 tell=bar.update if bar is not None else None,
             )
-
-
-class _Clock:
-    """Seconds per named stage."""
-
-    def __init__(self):
-        self.seconds = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage):
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-
-
-@contextlib.contextmanager
-def _coding_bar(name, shape, progress) -> Iterator:
-    """Yields what hears of the steps of coding y, [h, w, ..] = shape; None for a small picture."""
-    height, width = shape[:2]
-    if progress is None or height * width < SHOWN_POSITIONS:
-        yield None
-        return
-    with progress(total=wavefront.num_steps(height, width), desc=name) as bar:
-        yield bar.update
-
-
-def _check_image(image) -> np.ndarray:
-    if isinstance(image, (str, bytes, os.PathLike)):
-        raise ImageError("a picture is an array of pixels, not a path; read the file first")
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(
-            f"a picture is uint8 [height, width, 3], not {image.dtype} {list(image.shape)}"
-        )
-    return image
-
-
-def _check_crop(crop, width, height):
-    """(rows, columns) of the region (x, y, width, height), None for None."""
-    if crop is None:
-        return None
-    x, y, w, h = crop
-    if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
-        raise ImageError(
-            f"the region {x},{y},{w},{h} (x,y,width,height) is not inside the picture of {width} x "
-            f"{height} pixels",
-            "crop",
-        )
-    return Span(y, y + h), Span(x, x + w)

@@ -10,7 +10,6 @@ Float32 results, which may differ in the last bits between machines.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
@@ -20,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf.codec import padding
-from gllmm_tf.codec.tiling import Span, TiledTransform
-from gllmm_tf.coding.fixed_point import QUALITY_STEPS
-from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
+from gllmm_tf.codec.regions import DEFAULT_MEMORY, MAX_LATENT, Progress, Region
+from gllmm_tf.codec.tiling import TiledTransform
+from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError, running_out_of_memory
 from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.transforms import (
@@ -34,19 +33,10 @@ from gllmm_tf.model.transforms import (
 if TYPE_CHECKING:
     from gllmm_tf.zoo.model_file import ModelFile
 
-DEFAULT_MEMORY = 1000  # MB that the transforms may take for a tile
-# The coder takes |y - centre| below 2^29; trained latents stay below a few hundred.
-MAX_LATENT = 2.0**24
 
 _MEGABYTE = 1 << 20
 _BYTE = np.float32(1 / 255)
 _SMALLER_TILES = "take smaller tiles (`tile`, `memory`)"
-
-Region = tuple[Span, Span]
-"""(rows, columns) of a picture."""
-
-Progress = Callable[..., contextlib.AbstractContextManager]
-"""Makes a progress bar, as `tqdm(total=, desc=)` does."""
 
 
 class PixelNetworks:

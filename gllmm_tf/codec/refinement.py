@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf import losses
-from gllmm_tf.coding.fixed_point import ACTIVATION_BITS, QUALITY_STEPS
-from gllmm_tf.config import LATENT_STRIDE
+from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
+from gllmm_tf.config import LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError
 from gllmm_tf.metrics import MS_SSIM_MIN_SIZE
 from gllmm_tf.model.compression import CompressionModel

@@ -24,16 +24,13 @@ tiles the padding reaches only samples that are thrown away. What is joined equa
 up to the rounding of float32 sums, whose order may depend on a convolution's size.
 """
 
-import collections
 import fractions
 import functools
 
 import tensorflow as tf
 
 from gllmm_tf import layers
-
-Span = collections.namedtuple("Span", "start stop")
-Span.__doc__ = "Samples start .. stop - 1 along one axis."
+from gllmm_tf.codec.regions import Span
 
 # Feature maps as large as a transform's largest one that are alive at once, as measured.
 _LIVE_MAPS = 9

@@ -28,7 +28,7 @@ ROWS = 512, 2041
 MOVE_BITS = 9
 
 _LONGEST = 768  # pixels of a side that are looked at
-_ENOUGH = 16  # windows that a class needs for counts of its own
+ENOUGH = 16  # windows that a class needs for counts of its own
 
 
 def row_of(probability):
@@ -72,7 +72,7 @@ def fit(model, pictures):
                 parts = _windows(used, 4 << (k + 1) // 2, 4 << k // 2)
                 empty[i, k] += np.sum(~parts.any((1, 3)), (0, 1))
                 windows[0, k] += parts.shape[0] * parts.shape[2] * (i == 0)
-    seen = int(np.sum(windows >= _ENOUGH))
+    seen = int(np.sum(windows >= ENOUGH))
     if not seen:
         return None
     probability = (empty + 0.5) / (windows + 1.0)

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf.coding import empty_channels, exact_product
+from gllmm_tf.config import QUALITY_STEPS
 
 ACTIVATION_BITS = 8
 ACTIVATION_LIMIT = 2.0**exact_product.ACTIVATION_LIMIT_BITS
@@ -28,7 +29,6 @@ KERNEL_BITS = 15
 MAX_EXPONENT = 20
 SLOPE, SLOPE_BITS = 13107.0, 16  # leaky ReLU: 13107 / 2^16 = 0.199997
 GAIN_BITS = 12  # inverse gains of z are multiples of 2^-12
-QUALITY_STEPS = 16  # qualities are coded in sixteenths
 BAND_POSITIONS = 4096  # of one band in h_s
 
 _F32, _F64 = tf.float32, tf.float64

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from gllmm_tf.coding import range_ops, symbols, wavefront
-from gllmm_tf.coding.fixed_point import QUALITY_STEPS, FixedPointNetworks
+from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.coding.integer_mixture import IntegerMixture
-from gllmm_tf.config import HYPER_STRIDE
+from gllmm_tf.coding.streams import Latents, Listener, Streams
+from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import FormatError, running_out_of_memory
 
 if TYPE_CHECKING:
@@ -38,27 +38,6 @@ _DAMAGE = (
     tf.errors.InvalidArgumentError,
     tf.errors.OutOfRangeError,
 )
-
-Listener = Callable[[int], object]
-
-
-class Streams(NamedTuple):
-    """The two streams of a picture."""
-
-    z: bytes
-    y: bytes
-
-
-class Latents(NamedTuple):
-    """The symbols of a picture: float32 integers.
-
-    Attributes:
-        y_hat: [h, w, N].
-        z_hat: [h / 4, w / 4, N].
-    """
-
-    y_hat: np.ndarray
-    z_hat: np.ndarray
 
 
 class LatentCoder:

@@ -10,16 +10,13 @@ import tensorflow as tf
 
 from gllmm_tf.coding.fixed_point import SYMBOL_LIMIT
 from gllmm_tf.coding.integer_mixture import IntegerMixture
+from gllmm_tf.coding.streams import num_steps
 from gllmm_tf.coding.symbols import code_flags, code_integers
 
 TAPS = [(dy, dx) for dy in (-2, -1) for dx in range(-2, 3)] + [(0, -2), (0, -1)]
 REACH = 2  # of the context, rows up and columns to both sides
 
 _F32, _F64 = tf.float32, tf.float64
-
-
-def num_steps(height, width):
-    return width + 3 * (height - 1)
 
 
 def rows_of_step(t, height, width):

@@ -17,8 +17,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from gllmm_tf.coding.fixed_point import QUALITY_STEPS
-from gllmm_tf.config import HYPER_STRIDE, LATENT_STRIDE
+from gllmm_tf.config import HYPER_STRIDE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import GllmmError, ModelError
 from gllmm_tf.export.saved_model import ExportedCodec, check_folder, new_folder
 from gllmm_tf.layers import (

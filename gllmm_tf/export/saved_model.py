@@ -18,10 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf.codec import padding
-from gllmm_tf.codec.networks import MAX_LATENT
-from gllmm_tf.coding.fixed_point import QUALITY_STEPS
+from gllmm_tf.codec.regions import MAX_LATENT
 from gllmm_tf.coding.latent_coder import LatentCoder
-from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
+from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError
 from gllmm_tf.export import container_graph
 from gllmm_tf.export.container_graph import require

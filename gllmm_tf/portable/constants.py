@@ -5,7 +5,6 @@ from gllmm_tf.coding import tables
 ACTIVATION_BITS = 8  # phi and the networks' activations are multiples of 2^-8
 PARAMETER_BITS = 12  # the mixture's parameters are multiples of 2^-12
 GAIN_BITS = 12  # inverse gains of z are multiples of 2^-12
-QUALITY_STEPS = 16  # qualities are coded in sixteenths
 
 WEIGHT_BITS = 16
 FRACTION_BITS = 8  # of a standardised position, behind the cell of the CDF's table

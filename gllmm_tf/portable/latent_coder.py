@@ -8,12 +8,12 @@ z_hat --> z tables -----------------------------------> z stream
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gllmm_tf.config import HYPER_STRIDE
+from gllmm_tf.coding.streams import Latents, Listener, Streams
+from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import FormatError, running_out_of_memory
 from gllmm_tf.portable import blas, constants, symbols, wavefront
 from gllmm_tf.portable.fixed_point import FixedPointNetworks
@@ -26,27 +26,6 @@ if TYPE_CHECKING:
 INFORMATION_POSITIONS = 256  # of y at once, where information is summed
 
 _DAMAGED = "the streams are damaged although the checksum fits; make the file again"
-
-Listener = Callable[[int], object]
-
-
-class Streams(NamedTuple):
-    """The two streams of a picture."""
-
-    z: bytes
-    y: bytes
-
-
-class Latents(NamedTuple):
-    """The symbols of a picture: float32 integers.
-
-    Attributes:
-        y_hat: [h, w, N].
-        z_hat: [h / 4, w / 4, N].
-    """
-
-    y_hat: np.ndarray
-    z_hat: np.ndarray
 
 
 class LatentCoder:
@@ -73,7 +52,7 @@ class LatentCoder:
     @property
     def highest_index(self) -> int:
         """The quality index of the model's highest quality."""
-        return constants.QUALITY_STEPS * ((self.config.num_qualities or 1) - 1)
+        return QUALITY_STEPS * ((self.config.num_qualities or 1) - 1)
 
     def encode(
         self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
@@ -202,5 +181,5 @@ class LatentCoder:
             positions.bit_length() - constants.EMPTY_SMALLEST.bit_length(),
             constants.EMPTY_SIZES - 1,
         )
-        quality = (index + constants.QUALITY_STEPS // 2) // constants.QUALITY_STEPS
+        quality = (index + QUALITY_STEPS // 2) // QUALITY_STEPS
         return self._empty[min(quality, len(self._empty) - 1), size].astype(np.int64), True

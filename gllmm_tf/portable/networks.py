@@ -10,7 +10,6 @@ Float32 results, which may differ in the last bits between machines and backends
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
@@ -18,27 +17,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
+from gllmm_tf.codec.regions import DEFAULT_MEMORY, MAX_LATENT, Progress, Region
+from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError, running_out_of_memory
-from gllmm_tf.portable import constants, padding, transforms
-from gllmm_tf.portable.tiling import Span, TiledTransform
+from gllmm_tf.portable import padding, transforms
+from gllmm_tf.portable.tiling import TiledTransform
 
 if TYPE_CHECKING:
     from gllmm_tf.zoo.model_file import ModelFile
 
-DEFAULT_MEMORY = 1000  # MB that the transforms may take for a tile
-# The coder takes |y - centre| below 2^29; trained latents stay below a few hundred.
-MAX_LATENT = 2.0**24
 
 _MEGABYTE = 1 << 20
 _BYTE = np.float32(1 / 255)
 _SMALLER_TILES = "take smaller tiles (`tile`, `memory`)"
-
-Region = tuple[Span, Span]
-"""(rows, columns) of a picture."""
-
-Progress = Callable[..., contextlib.AbstractContextManager]
-"""Makes a progress bar, as `tqdm(total=, desc=)` does."""
 
 
 class PixelNetworks:
@@ -79,7 +70,7 @@ class PixelNetworks:
         if not self._config.lambdas:
             return (np.ones(self._config.num_filters, np.float32),) * 3
         anchors = np.arange(self._config.num_qualities)
-        weights = np.maximum(1 - np.abs(index / constants.QUALITY_STEPS - anchors), 0)
+        weights = np.maximum(1 - np.abs(index / QUALITY_STEPS - anchors), 0)
         tables = self._file.weights["gains"][:3]  # logarithms [Q, N]
         return tuple(
             np.exp(weights @ table.astype(np.float64)).astype(np.float32) for table in tables

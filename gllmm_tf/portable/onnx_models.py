@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gllmm_tf.portable import constants, transforms
+from gllmm_tf.config import QUALITY_STEPS
+from gllmm_tf.portable import transforms
 from gllmm_tf.portable.graphs import Graph
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _gain(graph, table):
 
     Values outside of 1..Q count as the nearest end: ONNX has no way to refuse them.
     """
-    highest, steps = len(table), np.float32(constants.QUALITY_STEPS)
+    highest, steps = len(table), np.float32(QUALITY_STEPS)
     bounds = np.float32(1), np.float32(highest)
     position = graph.add("Sub", graph.add("Clip", "quality", *bounds), np.float32(1))
     position = graph.add("Round", graph.add("Mul", position, steps))

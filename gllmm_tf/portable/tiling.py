@@ -25,23 +25,16 @@ import fractions
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
+from gllmm_tf.codec.regions import Span
 from gllmm_tf.portable import graphs, runtime, transforms
 
 # Feature maps as large as a transform's largest one that are alive at once.
 _LIVE_MAPS = 9
 _FLOAT_BYTES = 4
 _ROWS, _COLUMNS = 2, 3  # axes
-
-
-class Span(NamedTuple):
-    """Samples start .. stop - 1 along one axis."""
-
-    start: int
-    stop: int
 
 
 @functools.singledispatch

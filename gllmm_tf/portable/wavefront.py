@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gllmm_tf.coding.streams import num_steps
 from gllmm_tf.portable import constants, symbols, workers
 from gllmm_tf.portable.integer_mixture import IntegerMixture
 
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
 BATCH_ELEMENTS = 2**15  # of an encoder, unless a single step has more
 PHI_POSITIONS = 512  # whose part of phi a decoder works out at once
-
-
-def num_steps(height: int, width: int) -> int:
-    return width + 3 * (height - 1)
 
 
 class StepOrder:

@@ -119,12 +119,6 @@ def parse(program: str, values: flags.FlagValues, argv: list[str]) -> list[str] 
     return rest
 
 
-def line_of(program: str, error: GllmmError) -> str:
-    """An error as the line that a command prints; library errors name arguments, this their flag."""
-    flag = f" (--{error.argument})" if error.argument else ""
-    return f"{program}: {error}{flag}"
-
-
 def main(argv: list[str]) -> None:
     """Trains as the flags say.
 
@@ -143,4 +137,4 @@ def main(argv: list[str]) -> None:
 
         train(settings)
     except GllmmError as error:
-        sys.exit(line_of(program, error))
+        sys.exit(f"{program}: {error.with_flag()}")

@@ -181,7 +181,7 @@ def test_progress_of_large_pictures_only(tiny_codec, tiles_codec, sample_pixels,
     data, pixels, none = shown(tiny_codec)
     assert none == []
     assert shown(tiles_codec)[2] == [("analysis", 2, 2), ("synthesis", 2, 2)]
-    monkeypatch.setattr("gllmm_tf.codec.codec.SHOWN_POSITIONS", 96)  # 8 x 12, all of this picture's
+    monkeypatch.setattr("gllmm_tf.codec.base.SHOWN_POSITIONS", 96)  # 8 x 12, all of this picture's
     again, pixels_again, coding = shown(tiny_codec)
     assert coding == [("entropy coding", 33, 33), ("entropy decoding", 33, 33)]
     assert again == data and np.array_equal(pixels_again, pixels)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gllmm_tf.config import ModelConfig, cheng2020
+from gllmm_tf.config import QUALITY_STEPS, ModelConfig, cheng2020
 from gllmm_tf.portable import constants
 from gllmm_tf.zoo.model_file import ModelFile
 
@@ -59,7 +59,7 @@ def exact_arrays(config, rng):
     arrays["z/cdf"] = np.array(cdf, np.int32)
     arrays["z/offset"] = rng.integers(-5, 2, n).astype(np.int32)
     if config.lambdas:
-        steps = constants.QUALITY_STEPS * (len(config.lambdas) - 1) + 1
+        steps = QUALITY_STEPS * (len(config.lambdas) - 1) + 1
         arrays["z/inverse_gain"] = rng.integers(1000, 9000, (steps, n)).astype(np.int32)
         arrays["phi/offset"] = rng.integers(-900, 900, (steps, 2 * n)).astype(np.int32)
     return arrays

@@ -66,7 +66,7 @@ def test_mixtures():
 
 def test_the_numbers_of_the_format():
     """`portable.constants` repeats what the TensorFlow modules hold."""
-    for name in ("ACTIVATION_BITS", "PARAMETER_BITS", "GAIN_BITS", "QUALITY_STEPS"):
+    for name in ("ACTIVATION_BITS", "PARAMETER_BITS", "GAIN_BITS"):
         assert getattr(constants, name) == getattr(fixed_point, name), name
     for name in ("WEIGHT_BITS", "FRACTION_BITS", "POSITION_BITS", "SCALE_MIN"):
         assert getattr(constants, name) == getattr(tf_mixture, name), name

@@ -75,7 +75,7 @@ def test_killed_process_continues_bit_by_bit(uninterrupted, tmp_path):
 
 
 def test_exported_model_knows_its_empty_channels(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(empty_channels, "_ENOUGH", 1)
+    monkeypatch.setattr(empty_channels, "ENOUGH", 1)
     settings = tiny(train_glob=(pictures,), run_dir=str(tmp_path), steps=1, lambdas=LAMBDAS)
     run = Run(settings)
     run.train()
