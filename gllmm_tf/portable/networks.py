@@ -69,7 +69,7 @@ class PixelNetworks:
         """The gain of y, its inverse and the gain of z, float32 [N] each."""
         if not self._config.lambdas:
             return (np.ones(self._config.num_filters, np.float32),) * 3
-        anchors = np.arange(self._config.num_qualities)
+        anchors = np.arange(len(self._config.lambdas))
         weights = np.maximum(1 - np.abs(index / QUALITY_STEPS - anchors), 0)
         tables = self._file.weights["gains"][:3]  # logarithms [Q, N]
         return tuple(
