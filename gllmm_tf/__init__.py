@@ -10,7 +10,7 @@
     gllmm_tf.losses.rate_distortion_loss(x, out, lambdas=0.01)
 
 `dir(gllmm_tf)` lists what there is. Importing the package is cheap; TensorFlow is loaded with the first
-use of what needs it.
+use of what needs it, which the codec does not where onnxruntime is installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from gllmm_tf import config, errors, layers, losses, metrics
-    from gllmm_tf.codec.codec import Codec
+    from gllmm_tf.codec.base import Codec
     from gllmm_tf.config import ModelConfig
     from gllmm_tf.model.compression import CompressionModel
     from gllmm_tf.zoo.registry import models
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Codec": "gllmm_tf.codec.codec",
+    "Codec": "gllmm_tf.codec.base",
     "CompressionModel": "gllmm_tf.model.compression",
     "ModelConfig": "gllmm_tf.config",
     "models": "gllmm_tf.zoo.registry",

@@ -217,7 +217,7 @@ def _write_manifest(lines, output_dir: str) -> None:
 
 def _load(model: str | None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from gllmm_tf.codec.codec import Codec
+    from gllmm_tf.codec.base import Codec
 
     return Codec.load(model)
 

@@ -33,7 +33,7 @@ def tiny_model_path(tmp_path_factory):
 def tiny_codec(tiny_model_path):
     import gllmm_tf
 
-    return gllmm_tf.Codec.load(tiny_model_path)
+    return gllmm_tf.Codec.load(tiny_model_path, backend="tensorflow")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from PIL import Image
 pytest.importorskip("apache_beam")
 
 from gllmm_tf import beam as pipeline  # noqa: E402
-from gllmm_tf.codec.codec import Codec  # noqa: E402
+from gllmm_tf.codec.base import Codec  # noqa: E402
 from gllmm_tf.errors import ModelError, OutOfMemoryError  # noqa: E402
 
 QUALITY = 3.0

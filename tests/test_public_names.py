@@ -67,7 +67,7 @@ for module in pkgutil.walk_packages(gllmm_tf.__path__, "gllmm_tf."):
         except ModuleNotFoundError as error:  # an extra that is not installed
             if error.name.startswith("gllmm_tf"):
                 raise
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.base import Codec
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.model.compression import CompressionModel
 from gllmm_tf.zoo.registry import models

@@ -198,7 +198,7 @@ def serve_here(connection):
 def keep_codecs():
     """Lets each model have one codec for as long as the process lives."""
     from gllmm_tf.cli import jobs
-    from gllmm_tf.codec.codec import Codec
+    from gllmm_tf.codec.base import Codec
     from gllmm_tf.zoo.registry import read_model
 
     kept = {}
@@ -207,7 +207,7 @@ def keep_codecs():
         stored = read_model(model)
         key = stored.identity, tuple(sorted(settings.items()))
         if key not in kept:
-            kept[key] = Codec(stored, **settings)
+            kept[key] = Codec.of(stored, **settings)
         return kept[key]
 
     jobs.load_codec = Codec.load = load
@@ -223,7 +223,7 @@ def listen(folder, name):
 def main(folder):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import gllmm_tf.cli.main
-    import gllmm_tf.codec.codec
+    import gllmm_tf.codec.tensorflow_codec
     import gllmm_tf.training.run  # noqa: F401
 
     write_programs(folder)

@@ -36,7 +36,7 @@ from experiments.common import peer, processes, program, records
 from experiments.common.pictures import read_image
 from experiments.common.program import LimitError
 from experiments.speed.stages import stages_of
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.config import IMAGE_MULTIPLE, gllmm
 from gllmm_tf.model.compression import build
 from gllmm_tf.zoo.model_file import export_model
@@ -98,7 +98,7 @@ def take_turns(
     return times
 
 
-def ours(codec: Codec, pixels: np.ndarray) -> Callable[[str], float]:
+def ours(codec: TensorFlowCodec, pixels: np.ndarray) -> Callable[[str], float]:
     """Returns a function of "encode" or "decode" that does it once and returns its seconds."""
     data = codec.encode(pixels).data
     codec.decode(data)
@@ -141,7 +141,7 @@ def measure(f: flags.FlagValues) -> dict:
             model = os.path.join(folder, "random.npz")
             write_random_model(model, f.num_filters, f.spread, pixels, f.seed)
         stored = read_model(model)
-        codec = Codec(stored)
+        codec = TensorFlowCodec(stored)
         theirs = start_peer(f, pixels, stored.config.num_filters, folder)
         sides = {"ours": ours(codec, pixels)}
         if theirs:

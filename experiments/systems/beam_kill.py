@@ -39,7 +39,7 @@ from PIL import Image
 from experiments.common import pictures as pictures_lib
 from experiments.common import program
 from experiments.common.program import ExperimentError, LimitError
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.base import Codec
 
 QUALITY = 4.0
 WORKERS = 2

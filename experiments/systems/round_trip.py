@@ -20,7 +20,7 @@ from tqdm import tqdm
 from experiments.common import processes, program
 from experiments.common.pictures import find_images
 from experiments.common.program import ExperimentError, LimitError
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.base import Codec
 from gllmm_tf.files.images import read_image
 
 

@@ -5,7 +5,7 @@
 exports the model, starts a process that has TensorFlow and tensorflow-compression but cannot import
 gllmm_tf, and for every picture and quality compares
 
-    bytes    of `Codec.compress` and of the SavedModel's `compress`;
+    bytes    of `TensorFlowCodec.compress` and of the SavedModel's `compress`;
     pixels   of the file that each wrote as the other decompresses it.
 
 Prints one line per file and exits with status 1 if anything differs. Half a minute to begin with, then
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from experiments.common import program
 from experiments.common.pictures import find_images
 from experiments.common.program import LimitError
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.export.saved_model import save
 from gllmm_tf.files.images import read_image
@@ -128,7 +128,7 @@ def define_flags() -> None:
 def main(f: flags.FlagValues) -> None:
     paths = list(find_images(f.images).values())
     stored = registry.read_model(f.model)
-    codec = Codec(stored)
+    codec = TensorFlowCodec(stored)
     qualities = program.numbers("qualities", f.qualities) if codec.num_qualities else [None]
     with tempfile.TemporaryDirectory() as folder:
         saved_model = os.path.join(folder, "saved_model")

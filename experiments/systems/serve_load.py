@@ -41,7 +41,7 @@ from absl import flags
 from experiments.common import places, program, records
 from experiments.common.program import ExperimentError, LimitError
 from experiments.systems.serve_requests import MAX_BYTES, MAX_PIXELS, Request, mix
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.base import Codec
 
 SECONDS = 60.0  # patience with one answer
 SAMPLING = 0.1  # seconds between two looks at the memory

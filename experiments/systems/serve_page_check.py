@@ -26,7 +26,7 @@ from absl import flags
 from experiments.common import browser, places, program
 from experiments.common.browser import PHONE, WIDE, Browser, check_width, require
 from gllmm_tf import metrics
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.base import Codec
 from gllmm_tf.files import images
 
 PATIENCE = 120.0  # seconds for one picture there and back

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gllmm_tf.cli.reports import complain, failure
 from gllmm_tf.errors import GllmmError
@@ -20,7 +20,7 @@ from gllmm_tf.files import atomic, container
 from gllmm_tf.zoo import registry
 
 if TYPE_CHECKING:
-    from gllmm_tf.codec.codec import Codec
+    from gllmm_tf.codec.base import Codec
 
 EXTENSION = ".gllmm"
 T = TypeVar("T")
@@ -96,11 +96,11 @@ def read_gllmm(path: str, max_pixels: int) -> tuple[bytes, container.Container]:
 
 
 class Codecs:
-    """Loads codecs when they are first needed, since TensorFlow takes seconds, and once."""
+    """Loads codecs when they are first needed, since their backends take time, and once."""
 
     def __init__(self, args: argparse.Namespace, quality: float | None = None):
         self._model, self._quality = args.model, quality
-        settings = {"tile": args.tile, "memory": args.memory}
+        settings = {"backend": args.backend, "tile": args.tile, "memory": args.memory}
         self._settings = {name: value for name, value in settings.items() if value is not None}
         self._loaded: dict[str | bytes | None, Codec] = {}
         self._lock = threading.RLock()
@@ -129,13 +129,13 @@ class Codecs:
             return self._loaded[model]
 
 
-def load_codec(model: str | os.PathLike | None, **settings: int) -> Codec:
-    """Like `Codec.load`, but without TensorFlow for a model that cannot be used."""
+def load_codec(model: str | os.PathLike | None, **settings: Any) -> Codec:
+    """Like `Codec.load`, but without a backend for a model that cannot be used."""
     stored = registry.read_model(model)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # No start-up messages of TensorFlow.
-    from gllmm_tf.codec.codec import Codec
+    from gllmm_tf.codec.base import Codec
 
-    return Codec(stored, **settings)
+    return Codec.of(stored, **settings)
 
 
 def check_quality(quality: float | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from absl.flags import argparse_flags
 
 from gllmm_tf.cli.reports import PROGRAM
+from gllmm_tf.codec import backends
 from gllmm_tf.files import container
 
 
@@ -146,6 +147,13 @@ def _add_limits(parser) -> None:
         metavar="N",
         default=container.MAX_PIXELS,
         help="refuse pictures with more pixels (default %(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=backends.BACKENDS,
+        default=backends.AUTO,
+        help="what computes the networks: portable (onnxruntime and NumPy), tensorflow, or auto "
+        "(default): the portable one where it is installed",
     )
     parser.add_argument(
         "--tile",

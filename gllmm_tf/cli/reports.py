@@ -20,7 +20,7 @@ from gllmm_tf.files import atomic, container, images
 from gllmm_tf.zoo import registry
 
 if TYPE_CHECKING:
-    from gllmm_tf.codec.codec import Codec, Encoded
+    from gllmm_tf.codec.base import Codec, Encoded
 
 PROGRAM = "gllmm"
 

@@ -6,38 +6,41 @@ data --container--> streams --coder--> y_hat, z_hat --networks--> image
 ```
 
 The symbols are exact on every machine; the pixels are float32 results, rounded to 8 bits. Nothing here
-needs TensorFlow: `codec.py` computes with it, `gllmm_tf/portable/codec.py` without.
+needs TensorFlow but the search: `tensorflow_codec.py` computes with it, `gllmm_tf/portable/codec.py`
+without.
 """
 
 from __future__ import annotations
 
-import abc
 import contextlib
+import functools
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Optional, Protocol, TypeVar, cast, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, overload
 
 import numpy as np
 
+from gllmm_tf.codec import backends
 from gllmm_tf.codec.regions import Crop, Progress, Region, Span
 from gllmm_tf.coding.streams import Latents, Listener, Streams, num_steps
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, QUALITY_STEPS, ModelConfig
-from gllmm_tf.errors import FormatError, ImageError, ModelError
+from gllmm_tf.errors import FormatError, ImageError, ModelError, running_out_of_memory
 from gllmm_tf.files import container
 from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import read_model
 
+if TYPE_CHECKING:
+    from gllmm_tf.codec.refinement import Refiner
+
 SHOWN_POSITIONS = 4096  # of y, from which on coding it has a progress bar
-
-C = TypeVar("C", bound="BaseCodec")
-
-Search = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int, Optional[Progress]], np.ndarray]
-"""(image, y not rounded, z_hat, quality index, rounds, progress) -> y_hat, float32 [h, w, N]."""
 
 
 class Networks(Protocol):
     """What turns pictures into latents and back: see `gllmm_tf.codec.networks.PixelNetworks`."""
+
+    def inverse_gain(self, index: int) -> np.ndarray: ...
 
     def analyse(
         self, image: np.ndarray, index: int, progress: Progress | None = None
@@ -66,6 +69,8 @@ class Coder(Protocol):
     def decode(
         self, streams: Streams, shape: tuple[int, int], index: int, *, tell: Listener | None = None
     ) -> Latents: ...
+
+    def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray: ...
 
     def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float: ...
 
@@ -102,8 +107,11 @@ class Decoded(NamedTuple):
     latents: Latents
 
 
-class BaseCodec(abc.ABC):
+class Codec:
     """A loaded model, for any number of threads: each stage works on one picture at a time.
+
+    `Codec.load` and `Codec.of` make one, of the class that belongs to the backend. Classes of backends
+    are made directly, with the arguments `model_file`, `tile` and `memory`.
 
     Attributes:
         config: `ModelConfig`.
@@ -122,19 +130,35 @@ class BaseCodec(abc.ABC):
         self.config: ModelConfig = model_file.config
         self.info: dict = model_file.info
         self.identity: bytes = model_file.identity
+        self._search_turn = threading.Lock()
 
     @classmethod
-    def load(cls: type[C], name_or_path: str | os.PathLike | None = None, **settings: int) -> C:
+    def load(
+        cls,
+        name_or_path: str | os.PathLike | None = None,
+        *,
+        backend: str = backends.AUTO,
+        **settings: int,
+    ) -> Codec:
         """The default model, a shipped model by name, or a model file or training run by path.
 
         Args:
             name_or_path: None for the default.
-            **settings: `tile` and `memory`.
+            backend: "portable" (onnxruntime and NumPy), "tensorflow", or "auto": the portable one if
+                onnxruntime is installed.
+            **settings: `tile` and `memory`, see the classes of the backends.
 
         Raises:
             ModelError: there is no such model, or it cannot be read.
+            GllmmError: the backend is not installed.
         """
-        return cls(read_model(name_or_path), **settings)
+        return cls.of(read_model(name_or_path), backend=backend, **settings)
+
+    @classmethod
+    def of(cls, model_file: ModelFile, *, backend: str = backends.AUTO, **settings: int) -> Codec:
+        """Like `load`, of a model file that has been read; a backend's own class chooses no other."""
+        make: Any = cls if cls is not Codec else backends.codec_class(backend)
+        return make(model_file, **settings)
 
     @property
     def num_qualities(self) -> int | None:
@@ -167,7 +191,8 @@ class BaseCodec(abc.ABC):
 
         Raises:
             ImageError: not such a picture. ModelError: the quality is not the model's, or the model
-            cannot be used for this. OutOfMemoryError: there is too little memory.
+            cannot be used for this. OutOfMemoryError: there is too little memory. GllmmError: `refine`
+            without TensorFlow.
         """
         options: dict[str, Any] = {"metadata": metadata, "refine": refine, "progress": progress}
         if isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4:
@@ -229,14 +254,15 @@ class BaseCodec(abc.ABC):
         """Like `compress` of one picture, with everything known on the way."""
         image = _check_image(image)
         index = self.quality_index(quality)
-        search = self.search() if refine else None
+        if refine:
+            _ = self.refiner  # whatever is wrong with it comes ahead of all work
         clock = _Clock()
         height, width = image.shape[:2]
         y, z = self.networks.analyse(image, index, progress)
         z_hat = np.round(z)
         clock.lap("analysis")
-        if search:
-            y_hat = search(image, y, z_hat, index, refine, progress)
+        if refine:
+            y_hat = self._refined(image, y, z_hat, index, refine, progress)
             clock.lap("refinement")
         else:
             y_hat = np.round(y)
@@ -325,9 +351,37 @@ class BaseCodec(abc.ABC):
                 f"quality index {parts.quality_index} is beyond the model's range; make the file again"
             )
 
-    @abc.abstractmethod
-    def search(self) -> Search:
-        """What finds better latents; raises GllmmError, ahead of all work, where that is not possible."""
+    @functools.cached_property
+    def refiner(self) -> Refiner:
+        """What searches for better latents, with TensorFlow whatever the backend; built on first use.
+
+        Raises:
+            GllmmError: TensorFlow is not installed, or the model cannot be used for this.
+        """
+        backends.need_tensorflow("the refinement of latents, for its gradients,", "refine")
+        from gllmm_tf.codec.refinement import Refiner
+
+        return Refiner(self.model_file)
+
+    def _refined(self, image, y, z_hat, index, rounds, progress):
+        """y_hat of `Refiner.refine`, float32 [h, w, N]."""
+        from gllmm_tf.codec import refinement
+        from gllmm_tf.codec.networks import reader
+
+        phi = self.coder.phi(z_hat, index)
+        total = rounds * len(refinement.blocks(y.shape[:2]))
+        shown = progress(total=total, desc="refinement") if progress else contextlib.nullcontext()
+        with self._search_turn, running_out_of_memory("the refinement"), shown as bar:
+            return self.refiner.refine(
+                read_x=reader(image)[1],
+                size=image.shape[:2],
+                y=y,
+                phi=phi,
+                inverse_gain=self.networks.inverse_gain(index),
+                index=index,
+                rounds=rounds,
+                tell=bar.update if bar is not None else None,
+            )
 
     def while_decoding(
         self, shape: tuple[int, int], region: Region | None

@@ -1,7 +1,7 @@
 """Pictures to the bytes of a `.gllmm` file and back, without TensorFlow.
 
-The same files as `gllmm_tf.codec.codec.Codec` reads and writes, and the same symbols. Pixels, and latents
-that lie on a tie, may differ in the last bit of a float.
+The same files as `gllmm_tf.codec.tensorflow_codec.TensorFlowCodec` reads and writes, and the same
+symbols. Pixels, and latents that lie on a tie, may differ in the last bit of a float.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from gllmm_tf.codec.base import BaseCodec, Search
+from gllmm_tf.codec.base import Codec
 from gllmm_tf.codec.regions import DEFAULT_MEMORY
-from gllmm_tf.errors import GllmmError
 from gllmm_tf.portable.latent_coder import LatentCoder
 from gllmm_tf.portable.networks import PixelNetworks
 from gllmm_tf.zoo.model_file import ModelFile
 
 
-class PortableCodec(BaseCodec):
+class PortableCodec(Codec):
     """A loaded model, for any number of threads: each stage works on one picture at a time.
 
-    A search for better latents (`refine`) needs gradients, and so TensorFlow: GllmmError.
+    A search for better latents (`refine`) needs gradients, and loads TensorFlow for them.
 
     Args:
         model_file: `ModelFile`.
@@ -42,13 +41,6 @@ class PortableCodec(BaseCodec):
         super().__init__(model_file)
         self.networks = PixelNetworks(model_file, tile, memory)
         self.coder = LatentCoder(model_file)
-
-    def search(self) -> Search:
-        """Raises GllmmError."""
-        raise GllmmError(
-            "refine needs gradients, and so TensorFlow: use gllmm_tf.Codec, or omit it",
-            "refine",
-        )
 
     @contextlib.contextmanager
     def while_decoding(self, shape, region) -> Iterator[None]:

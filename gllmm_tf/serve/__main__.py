@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from absl.flags import argparse_flags
 from PIL import Image
 
+from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.serve.limits import Limits
 from gllmm_tf.zoo import registry
@@ -41,6 +42,12 @@ def parse(argv: Sequence[str], default: Limits) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all")
     add("port", _number(int, 0, 65535), 8000, "port; 0: any that is free")
     parser.add_argument("--model", help="name or path of a model; None: the default one")
+    parser.add_argument(
+        "--backend",
+        choices=backends.BACKENDS,
+        default=backends.AUTO,
+        help="what computes the networks",
+    )
     add("max_bytes", _number(int, 1), default.bytes, "largest body")
     add("max_pixels", _number(int, 1), default.pixels, "largest width x height")
     add("max_seconds", _number(float, 0.1), default.seconds, "longest time for a request")
@@ -72,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import uvicorn
 
-        from gllmm_tf.codec.codec import Codec
+        from gllmm_tf.codec.base import Codec
         from gllmm_tf.serve.app import create_app
 
         Image.MAX_IMAGE_PIXELS = None  # Our own limit, --max_pixels, is checked before decoding.
@@ -84,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
             threads=args.threads,
             waiting=args.waiting,
         )
-        service = create_app(Codec(stored), limits)
+        service = create_app(Codec.of(stored, backend=args.backend), limits)
     except GllmmError as error:
         sys.exit(f"{PROGRAM}: {error.with_flag()}")
     # uvicorn lets requests finish and then sends itself the signal again, to what handled it before.

@@ -47,7 +47,7 @@ from gllmm_tf.serve.middleware import EarlyAnswers, Metrics, MetricsMiddleware
 from gllmm_tf.zoo import registry
 
 if TYPE_CHECKING:
-    from gllmm_tf.codec.codec import Codec
+    from gllmm_tf.codec.base import Codec
 
 CLIENT_GONE = 499  # What servers log where nobody is left to answer; it is never sent.
 PAGE = pathlib.Path(__file__).with_name("page.html")

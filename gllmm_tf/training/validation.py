@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gllmm_tf import metrics
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.base import Codec
 
 
 class Files(NamedTuple):

@@ -13,7 +13,7 @@ from cli.commandline import error_line, gllmm
 from PIL import Image
 
 from gllmm_tf.cli import commands, jobs
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.base import Codec
 from gllmm_tf.errors import ModelError, OutOfMemoryError
 from gllmm_tf.files import images
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import gllmm_tf
 from gllmm_tf import config
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.codec.tiling import TiledTransform
 from gllmm_tf.errors import FormatError, ImageError, ModelError
 from gllmm_tf.files import container
@@ -55,9 +55,9 @@ def test_header_is_at_most_32_bytes(tiny_codec, sample_pixels):
 def test_decodes_in_another_process(tiny_codec, tiny_model_path, sample_pixels, tmp_path):
     (tmp_path / "a.gllmm").write_bytes(tiny_codec.compress(sample_pixels, 5))
     program = (
-        "import sys, numpy as np; from gllmm_tf import Codec;"
+        "import sys, numpy as np; from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec;"
         "data = open(sys.argv[2], 'rb').read();"
-        "np.save(sys.argv[3], Codec.load(sys.argv[1]).decompress(data))"
+        "np.save(sys.argv[3], TensorFlowCodec.load(sys.argv[1]).decompress(data))"
     )
     arguments = [tiny_model_path, str(tmp_path / "a.gllmm"), str(tmp_path / "a.npy")]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True)
@@ -68,7 +68,7 @@ def test_decodes_in_another_process(tiny_codec, tiny_model_path, sample_pixels, 
 def test_another_models_file_is_refused(tiny_codec, sample_pixels, tmp_path):
     tf.keras.utils.set_random_seed(2)
     export_model(build(config.cheng2020(8, entropy_widths=(8, 8))), tmp_path / "b.npz", {})
-    other = Codec.load(tmp_path / "b.npz")
+    other = TensorFlowCodec.load(tmp_path / "b.npz")
     data = other.compress(sample_pixels)
     assert other.decompress(data).shape == sample_pixels.shape
     with pytest.raises(ModelError, match=other.identity.hex()):
@@ -88,7 +88,7 @@ def test_another_models_file_is_refused(tiny_codec, sample_pixels, tmp_path):
 )
 def test_ablations_compress(make, sample_pixels, tmp_path):
     export_model(build(make()), tmp_path / "m.npz", {})
-    codec = Codec.load(tmp_path / "m.npz")
+    codec = TensorFlowCodec.load(tmp_path / "m.npz")
     encoded = codec.encode(sample_pixels)
     decoded = codec.decode(encoded.data)
     np.testing.assert_array_equal(decoded.latents[0], encoded.latents[0])
@@ -119,7 +119,7 @@ def test_no_retracing_for_other_sizes(tiny_codec, sample_pixels):
 
 @pytest.fixture(scope="module")
 def tiles_codec(tiny_model_path):
-    return Codec.load(tiny_model_path, tile=100)
+    return TensorFlowCodec.load(tiny_model_path, tile=100)
 
 
 @pytest.mark.parametrize("shape", [(60, 300), (300, 60), (130, 200)])
@@ -221,7 +221,7 @@ def test_several_pictures(tiny_codec, sample_pixels):
 def test_both_ways_take_the_same_arguments():
     for one, other in (("compress", "encode"), ("decompress", "decode")):
         parameters = [
-            inspect.signature(getattr(Codec, n)).parameters.values() for n in (one, other)
+            inspect.signature(getattr(TensorFlowCodec, n)).parameters.values() for n in (one, other)
         ]
         ours, theirs = ([(p.name, p.kind, p.default) for p in side] for side in parameters)
         assert ours == theirs
@@ -251,13 +251,13 @@ def test_declared_size_is_bounded(tiny_codec, sample_pixels):
 
 def test_unknown_models(tmp_path):
     with pytest.raises(ModelError, match="no model has this name"):
-        Codec.load("nosuch")
+        TensorFlowCodec.load("nosuch")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(ModelError, match="bad.npz"):
-        Codec.load(tmp_path / "bad.npz")
+        TensorFlowCodec.load(tmp_path / "bad.npz")
     np.savez(tmp_path / "foreign.npz", weights=np.zeros(3))
     with pytest.raises(ModelError, match="not a gllmm_tf model"):
-        Codec.load(tmp_path / "foreign.npz")
+        TensorFlowCodec.load(tmp_path / "foreign.npz")
 
 
 def test_identity_depends_on_what_decoding_depends_on(tiny_model_path):
@@ -277,7 +277,7 @@ def test_shipped_models_are_listed_and_load():
     assert names
     for name, info in names.items():
         assert info["steps"] > 0
-        codec = Codec.load(name)
+        codec = TensorFlowCodec.load(name)
         assert codec.info == info and name_of(codec.identity) == name
 
 

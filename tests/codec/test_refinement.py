@@ -12,7 +12,7 @@ from gllmm_tf import config, losses, metrics
 from gllmm_tf.cli import main as cli
 from gllmm_tf.cli.parser import parse_args
 from gllmm_tf.codec import refinement
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model.compression import build
@@ -23,7 +23,7 @@ MODEL = "gllmm-n48"
 
 @pytest.fixture(scope="module")
 def codec():
-    return Codec.load(MODEL)
+    return TensorFlowCodec.load(MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def fixed_rate(tmp_path_factory):
 
 
 def test_ms_ssim(fixed_rate, photo, sample_pixels):
-    codec = Codec.load(fixed_rate(lambdas=[200.0]))
+    codec = TensorFlowCodec.load(fixed_rate(lambdas=[200.0]))
 
     def similarity(data):
         return metrics.ms_ssim(photo, codec.decompress(data))
@@ -140,7 +140,7 @@ def test_ms_ssim(fixed_rate, photo, sample_pixels):
 def test_a_model_without_lambda(fixed_rate, photo, tmp_path, capsys, monkeypatch):
     path = fixed_rate()
     with pytest.raises(ModelError, match="does not say for which lambda"):
-        Codec.load(path).compress(photo, refine=1)
+        TensorFlowCodec.load(path).compress(photo, refine=1)
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo).save("a.png")
     assert cli.main(parse_args(["gllmm", "compress", "--model", path, "--refine=1", "a.png"]))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from integer_reference import flags_in_bytes
 
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.coding import empty_channels, symbols, tables
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.coding.latent_coder import LatentCoder
@@ -35,7 +35,7 @@ def codec_with_rows(tiny_model_path):
     """The tiny model with a table, and the table."""
     stored = model_file.ModelFile.read(tiny_model_path)
     stored.exact[empty_channels.NAME] = drawn_rows()
-    return Codec(stored), drawn_rows()
+    return TensorFlowCodec(stored), drawn_rows()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from experiments.systems import saved_model_agreement
 from gllmm_tf import config
 from gllmm_tf.cli import jobs
 from gllmm_tf.cli import main as cli
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.errors import FormatError, GllmmError
 from gllmm_tf.export import container_graph
 from gllmm_tf.export import saved_model as export
@@ -52,7 +52,7 @@ def fixed_rate():
     model = build(config.cheng2020(8, entropy_widths=(8, 8)))
     stored = ModelFile.from_model(model, {})
     module = export.build_module(stored, max_pixels=5000)
-    return Codec(stored), {name: getattr(module, name) for name in export.SIGNATURES}
+    return TensorFlowCodec(stored), {name: getattr(module, name) for name in export.SIGNATURES}
 
 
 def compress(signatures, pixels, *quality):

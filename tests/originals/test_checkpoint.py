@@ -24,7 +24,7 @@ from PIL import Image
 from experiments.inside import check_reference
 from gllmm_tf import config
 from gllmm_tf.cli import main as cli
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.errors import ModelError
 from gllmm_tf.files import container
@@ -97,7 +97,7 @@ def test_published_sizes(system, n, tmp_path, sample_pixels):
         error = np.linalg.norm(ours[name] - value)
         assert error <= check_reference.TOLERANCE.get(name, 1e-5) * np.linalg.norm(value), name
 
-    codec = Codec.load(output)
+    codec = TensorFlowCodec.load(output)
     encoded = codec.encode(sample_pixels[:64, :128])
     y_hat, z_hat = codec.decode(encoded.data).latents
     np.testing.assert_array_equal(y_hat, encoded.latents[0])
@@ -163,7 +163,7 @@ def test_compresses(case, with_medians, imported, sample_pixels, tmp_path, capsy
     stored = ModelFile.read(output)
     assert stored.config.metric == "ms-ssim" and "model.ckpt-1500001" in stored.info["source"]
 
-    codec = Codec.load(output)
+    codec = TensorFlowCodec.load(output)
     encoded = codec.encode(sample_pixels)
     decoded = codec.decode(encoded.data)
     for ours, theirs in zip(encoded.latents, decoded.latents):

@@ -208,8 +208,11 @@ def test_files_that_cannot_be_read(codec):
         codec.decompress(damaged)
 
 
-def test_refinement_names_what_it_needs(codec):
-    with pytest.raises(GllmmError, match="gllmm_tf.Codec") as error:
+def test_refinement_names_what_it_needs(codec, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        GllmmError, match=r"needs TensorFlow, .* pip install 'gllmm_tf\[tensor"
+    ) as error:
         codec.compress(picture(64, 64), refine=3)
     assert error.value.argument == "refine" and "\n" not in str(error.value)
 

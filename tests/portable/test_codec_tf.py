@@ -13,7 +13,7 @@ from PIL import Image  # noqa: E402
 from portable import random_models  # noqa: E402
 from portable.test_codec import picture  # noqa: E402
 
-from gllmm_tf.codec.codec import Codec  # noqa: E402
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec  # noqa: E402
 from gllmm_tf.portable.codec import PortableCodec  # noqa: E402
 from gllmm_tf.zoo.registry import read_model  # noqa: E402
 
@@ -36,14 +36,14 @@ def check(theirs, ours, image, quality):
 @pytest.mark.parametrize("name", list(random_models.CONFIGS))
 def test_random_models(name):
     model = random_models.model_file(name, empty_rows=name == "variable")
-    both = Codec(model), PortableCodec(model)
+    both = TensorFlowCodec(model), PortableCodec(model)
     for i, shape in enumerate([(1, 1), (70, 100)]):
         check(*both, picture(*shape), 1 + i * 1.5 if model.config.lambdas else None)
 
 
 def test_a_shipped_model():
     model = read_model("gllmm-n48")
-    both = Codec(model), PortableCodec(model)
+    both = TensorFlowCodec(model), PortableCodec(model)
     for quality in (1, 4.5, 8):
         check(*both, picture(150, 260), quality)
 
@@ -52,4 +52,4 @@ def test_a_photograph_with_the_default_model():
     model = read_model()
     with Image.open(os.path.join(ROOT, "assets", "picos_de_europa.png")) as image:
         photograph = np.asarray(image.convert("RGB"))[:256, :320]
-    check(Codec(model), PortableCodec(model), photograph, 4)
+    check(TensorFlowCodec(model), PortableCodec(model), photograph, 4)

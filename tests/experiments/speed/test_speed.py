@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments.common.program import ExperimentError
 from experiments.speed import entropy_speed, folder_speed, large_images, speed, stages
-from gllmm_tf.codec.codec import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.zoo.registry import read_model
 
 
@@ -78,7 +78,7 @@ def test_the_loops_probabilities_are_one_distribution():
 def test_stages_add_up_to_whole_calls(tiny_model_path, sample_pixels):
     pixels = np.ascontiguousarray(sample_pixels[:64, :128])
     stored = read_model(tiny_model_path)
-    encoded = Codec(stored).encode(pixels)
+    encoded = TensorFlowCodec(stored).encode(pixels)
     table = stages.stages_of(stored, encoded, pixels, {"encode": 2.0, "decode": 3.0}, 1)
     assert sum(table["encode"].values()) == pytest.approx(2.0)
     assert sum(table["decode"].values()) == pytest.approx(3.0)
@@ -107,7 +107,7 @@ def test_random_models_have_the_spread_that_was_asked_for(tmp_path):
     pixels = speed.draw_picture(128, 192, seed=1)
     path = str(tmp_path / "random.npz")
     speed.write_random_model(path, 16, 2.0, pixels, seed=1)
-    y_hat, _ = Codec.load(path).encode(pixels).latents
+    y_hat, _ = TensorFlowCodec.load(path).encode(pixels).latents
     assert np.mean(np.std(y_hat, (0, 1))) == pytest.approx(2.0, rel=0.15)  # of each channel
 
 
