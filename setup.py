@@ -9,6 +9,16 @@ with open("gllmm_tf/__init__.py", encoding="utf-8") as f:
 with open("README.md", encoding="utf-8") as f:
     README = f.read()
 
+# Where tensorflow-compression's range coder has wheels; everywhere else the portable backend does the
+# work. docs/platforms.md lists versions, Pythons and platforms.
+X86 = "(sys_platform == 'linux' or sys_platform == 'darwin') and platform_machine == 'x86_64'"
+TF_2_14 = f"python_version < '3.12' and {X86}"
+TENSORFLOW = [
+    f"tensorflow>=2.14.1,<2.15; {TF_2_14}",  # gradients; tensorflow-compression needs exactly this
+    f"tensorflow-compression>=2.14.1,<2.15; {TF_2_14}",  # GDN, factorised entropy model, range coder
+    f"tensorflow-probability>=0.22,<0.23; {TF_2_14}",  # newer ones need a newer TensorFlow
+]
+
 setup(
     name="gllmm_tf",
     version=VERSION,
@@ -21,10 +31,13 @@ setup(
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
-        "Operating System :: POSIX :: Linux",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3.9",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Topic :: Multimedia :: Graphics",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: System :: Archiving :: Compression",
@@ -32,18 +45,18 @@ setup(
     ],
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
     package_data={"gllmm_tf": ["py.typed", "zoo/weights/*.npz", "coding/*.npz", "serve/page.html"]},
-    python_requires=">=3.9,<3.12",  # tensorflow-compression 2.14 has wheels for 3.9 to 3.11
+    python_requires=">=3.9",
     install_requires=[
-        "tensorflow>=2.14.1,<2.15",  # the networks; tensorflow-compression 2.14 needs exactly this
-        "tensorflow-compression>=2.14.1,<2.15",  # GDN, factorised entropy model, range coder
-        "tensorflow-probability>=0.22,<0.23",  # newer ones need a newer TensorFlow
-        "numpy>=1.23.5,<2",  # arrays; TensorFlow 2.14 was built for NumPy 1
+        *TENSORFLOW,
+        "numpy>=1.23.5",  # arrays
+        "onnxruntime>=1.16",  # the transforms of the portable backend
         "pillow>=10.1",  # reading and writing pictures
         "absl-py>=1.4",  # flags of the scripts
         "tqdm>=4.60",  # progress bars
         "threadpoolctl>=3.1",  # one BLAS thread for the small products of portable coding
     ],
     extras_require={
+        "tensorflow": TENSORFLOW,  # named in errors where it is missing
         "experiments": [
             "scipy>=1.9",  # PCHIP for BD-rates, distributions of the originals' loop
             "matplotlib>=3.5",  # plots
@@ -55,17 +68,13 @@ setup(
         "originals": [
             "range-coder>=1.1",  # the coder of the released code, for experiments/speed/entropy_speed.py
         ],
-        "onnx": [
-            "onnx>=1.15,<1.19",  # writes ONNX files; 1.19 needs a newer ml_dtypes than TensorFlow 2.14
-            "onnxruntime>=1.16",  # checks them against the layers
-        ],
         "serve": [
             "starlette>=0.49,<2",  # HTTP endpoints; 0.49 is the last for Python 3.9
             "uvicorn>=0.39,<1",  # the server that runs them
             "prometheus-client>=0.20,<1",  # /metrics
         ],
         "beam": [
-            "apache-beam>=2.69,<3",  # many machines; 2.69 is the last for Python 3.9
+            "apache-beam>=2.69,<3; python_version < '3.14'",  # many machines; 2.69 is the last for 3.9
         ],
         "test": [
             "pytest>=7",
@@ -73,6 +82,7 @@ setup(
             "pytest-cov>=5,<8",  # which lines the tests reach
             "httpx>=0.24,<1",  # Starlette's test client
             "scipy>=1.9",  # closed forms as oracles
+            f"onnx>=1.15,<1.19; {TF_2_14}",  # checks ONNX files; 1.19 needs a newer ml_dtypes than 2.14
             "ruff>=0.17,<0.18",  # formatter and linter of the whole tree; a minor version may reformat
             "mypy>=1.18,<1.19",  # types of the public modules; 1.18 still knows Python 3.9
         ],

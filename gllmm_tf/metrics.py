@@ -3,8 +3,8 @@
 Both take uint8 RGB pictures, that is, what a decoder writes to a file, after rounding and clipping.
 
 MS-SSIM: Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment",
-2003; TensorFlow's implementation, which the published results for learned codecs use as well:
-five scales, a Gaussian window of 11 x 11, computed per RGB channel and averaged.
+2003; the function that TensorFlow computes, which the published results for learned codecs use as
+well: five scales, a Gaussian window of 11 x 11, computed per RGB channel and averaged.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ DISTORTIONS = ("mse", "ms-ssim")
 
 MS_SSIM_MIN_SIZE = 176
 """Pixels a side: the window of 11 x 11 must fit after four halvings, 11 * 2^4."""
+
+
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_WINDOW = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+_WINDOW /= _WINDOW.sum()
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def check_distortion(metric: str) -> None:
@@ -85,14 +91,43 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
     _check_pair(a, b)
     if min(a.shape[:2]) < MS_SSIM_MIN_SIZE:
         return None
-    import tensorflow as tf  # late: PSNR alone must not wait for TensorFlow
-
-    return float(tf.image.ssim_multiscale(a, b, max_val=255))
+    x, y = (picture.astype(np.float64) for picture in (a, b))
+    product = np.ones(3)
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        luminance, structure = _ssim_maps(x, y)
+        if scale == len(_SCALE_WEIGHTS) - 1:
+            structure = luminance * structure
+        product *= np.maximum(np.mean(structure, (0, 1)), 0.0) ** weight  # mean over the pixels
+        x, y = _halved(x), _halved(y)
+    return float(np.mean(product))  # over R, G, B
 
 
 def ms_ssim_db(value: float) -> float:
     """Returns MS-SSIM on the decibel scale, -10 log10(1 - value); infinity for equal pictures."""
     return math.inf if value >= 1.0 else -10.0 * math.log10(1.0 - value)
+
+
+def _ssim_maps(x, y):
+    """(luminance, contrast times structure) at every place where the window fits, float64 [h, w, 3]."""
+    mean_x, mean_y = _smoothed(x), _smoothed(y)
+    products, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    luminance = (2 * products + _C1) / (squares + _C1)
+    covariance = _smoothed(x * y) - products
+    variances = _smoothed(x**2 + y**2) - squares
+    return luminance, (2 * covariance + _C2) / (variances + _C2)
+
+
+def _smoothed(x):
+    """Weighted mean in a window, [H, W, 3] to [H - 10, W - 10, 3]."""
+    rows, columns = (size - len(_WINDOW) + 1 for size in x.shape[:2])
+    x = sum(weight * x[i : i + rows] for i, weight in enumerate(_WINDOW))
+    return sum(weight * x[:, i : i + columns] for i, weight in enumerate(_WINDOW))
+
+
+def _halved(x):
+    """Mean of 2 x 2 pixels; an odd last row or column counts twice."""
+    x = np.pad(x, [(0, size % 2) for size in x.shape[:2]] + [(0, 0)], mode="symmetric")
+    return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
 
 
 def _check_pair(a: np.ndarray, b: np.ndarray) -> None:

@@ -6,15 +6,43 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.pop("GLLMM_MODELS", None)  # what a user has there is no matter of the tests
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+import builtins  # noqa: E402
+import importlib.util  # noqa: E402
+
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 DATA = os.path.join(os.path.dirname(__file__), "data")
 
 
+TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+"""Where it is not installed, every test that would import it is skipped, and one line says so."""
+
+
+def skip_without_tensorflow(python_import):
+    """What an `import` statement calls, which skips the module or the test that needs TensorFlow."""
+
+    def importing(name, globals=None, locals=None, fromlist=(), level=0):
+        if level == 0 and name.split(".")[0] in ("tensorflow", "tensorflow_compression"):
+            pytest.skip("TensorFlow is not installed", allow_module_level=True)
+        return python_import(name, globals, locals, fromlist, level)
+
+    return importing
+
+
+if not TENSORFLOW:
+    builtins.__import__ = skip_without_tensorflow(builtins.__import__)
+
+
 @pytest.fixture(scope="session")
 def tiny_model_path(tmp_path_factory):
     """A variable-rate model file with N = 8, eight qualities and seeded random weights."""
+    path = tmp_path_factory.mktemp("models") / "tiny.npz"
+    if not TENSORFLOW:
+        from portable import random_models
+
+        random_models.model_file("tiny").save(path)
+        return str(path)
     import tensorflow as tf
 
     from gllmm_tf.config import ModelConfig
@@ -24,16 +52,23 @@ def tiny_model_path(tmp_path_factory):
     tf.keras.utils.set_random_seed(1)
     lambdas = tuple(0.001 * 1.8**i for i in range(8))
     model = build(ModelConfig(num_filters=8, entropy_widths=(24, 32), lambdas=lambdas))
-    path = tmp_path_factory.mktemp("models") / "tiny.npz"
     export_model(model, path, {"name": "tiny", "steps": 0})
     return str(path)
 
 
 @pytest.fixture(scope="session")
 def tiny_codec(tiny_model_path):
+    """The codec of the default backend."""
     import gllmm_tf
 
-    return gllmm_tf.Codec.load(tiny_model_path, backend="tensorflow")
+    return gllmm_tf.Codec.load(tiny_model_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_tensorflow_codec(tiny_model_path):
+    from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
+
+    return TensorFlowCodec.load(tiny_model_path)
 
 
 @pytest.fixture(scope="session")

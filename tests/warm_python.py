@@ -19,6 +19,7 @@ end with the exit status that comes back. A program that is killed takes its chi
 """
 
 import array
+import contextlib
 import json
 import os
 import runpy
@@ -223,8 +224,10 @@ def listen(folder, name):
 def main(folder):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import gllmm_tf.cli.main
-    import gllmm_tf.codec.tensorflow_codec
-    import gllmm_tf.training.run  # noqa: F401
+
+    with contextlib.suppress(ModuleNotFoundError):  # TensorFlow need not be there
+        import gllmm_tf.codec.tensorflow_codec
+        import gllmm_tf.training.run  # noqa: F401
 
     write_programs(folder)
     fork, keep = listen(folder, "fork"), listen(folder, "keep")

@@ -38,6 +38,7 @@ from gllmm_tf.cli.reports import (
     table_row,
     to_csv,
 )
+from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.files import atomic, images
 from gllmm_tf.files.metadata import crop_metadata
@@ -203,9 +204,9 @@ def export(args: argparse.Namespace) -> int:
         if args.format == "onnx":
             from gllmm_tf.export import onnx
 
-            for file, difference in onnx.save(stored, args.folder).items():
-                say(f"{file}: differs from the layers by {difference:.1e} of the largest value")
+            onnx.save(stored, args.folder)
         else:
+            backends.need_tensorflow("a SavedModel", "format")
             from gllmm_tf.export import saved_model as export
 
             export.save(stored, args.folder, args.max_pixels or export.MAX_PIXELS)
@@ -218,6 +219,10 @@ def export(args: argparse.Namespace) -> int:
 def train(arguments: Sequence[str]) -> int:
     """Trains; `arguments` are the flags of train.py, parsed where the settings are."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        backends.need_tensorflow("training", None)
+    except GllmmError as error:
+        raise Abort(str(error)) from error
     from gllmm_tf.training import flags
 
     flags.main([f"{PROGRAM} train", *arguments])

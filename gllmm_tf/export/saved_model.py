@@ -10,10 +10,6 @@ Everything between the two ends is one graph per direction: header, varints and 
 kernels are the range coder. docs/export.md says how to use the result.
 """
 
-import contextlib
-import os
-import tempfile
-
 import numpy as np
 import tensorflow as tf
 
@@ -21,9 +17,9 @@ from gllmm_tf.codec import padding
 from gllmm_tf.codec.regions import MAX_LATENT
 from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
-from gllmm_tf.errors import ModelError
 from gllmm_tf.export import container_graph
 from gllmm_tf.export.container_graph import require
+from gllmm_tf.export.folders import check_folder, new_folder
 from gllmm_tf.files.container import MAX_PIXELS_FOR_OTHERS
 from gllmm_tf.model.compression import CompressionModel
 
@@ -188,23 +184,3 @@ def float_networks(model_file):
     for part in parts:
         model_file.assign(part, getattr(model, part))
     return model
-
-
-def check_folder(path):
-    """Raises ModelError if `path` is neither an empty folder nor free. Creates the one it lies in."""
-    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        raise ModelError(f"{path}: exists and is not an empty folder; name a new one")
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-
-
-@contextlib.contextmanager
-def new_folder(path):
-    """A temporary folder beside `path` that takes its place at the end, or is removed on an error."""
-    check_folder(path)
-    path = os.path.abspath(path)
-    prefix = f".{os.path.basename(path)}."
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=os.path.dirname(path)) as scratch:
-        folder = os.path.join(scratch, "new")
-        os.mkdir(folder)
-        yield folder
-        os.replace(folder, path)

@@ -24,36 +24,38 @@ from gllmm_tf.zoo.registry import find_model, name_of
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 130), (65, 63), (96, 144)])
 @pytest.mark.parametrize("quality", [1, 3.5, 8])
-def test_round_trip(tiny_codec, sample_pixels, shape, quality):
+def test_round_trip(tiny_tensorflow_codec, sample_pixels, shape, quality):
     pixels = np.resize(sample_pixels[: shape[0], : shape[1]], (*shape, 3))
-    encoded = tiny_codec.encode(pixels, quality)
-    decoded = tiny_codec.decode(encoded.data)
+    encoded = tiny_tensorflow_codec.encode(pixels, quality)
+    decoded = tiny_tensorflow_codec.decode(encoded.data)
     assert decoded.image.shape == pixels.shape and decoded.image.dtype == np.uint8
     assert decoded.quality == quality
     for ours, theirs in zip(encoded.latents, decoded.latents):
         np.testing.assert_array_equal(ours, theirs)
-    wanted = tiny_codec.reconstruct(encoded.latents, shape, quality)
+    wanted = tiny_tensorflow_codec.reconstruct(encoded.latents, shape, quality)
     np.testing.assert_array_equal(decoded.image, wanted)
 
 
-def test_size_is_information_plus_little(tiny_codec, sample_pixels, tiny_model_path):
+def test_size_is_information_plus_little(tiny_tensorflow_codec, sample_pixels, tiny_model_path):
     model = CompressionModel.load(tiny_model_path)
     for quality in (1.0, 4.0):
-        encoded = tiny_codec.encode(sample_pixels, quality)
+        encoded = tiny_tensorflow_codec.encode(sample_pixels, quality)
         y_hat, z_hat = (t[None].astype(np.float32) for t in encoded.latents)
         _, z_bits = model.information_bits(y_hat, z_hat, tf.constant([quality]))
-        bits = tiny_codec.information_bits(encoded.latents, quality) + float(z_bits[0])
+        bits = tiny_tensorflow_codec.information_bits(encoded.latents, quality) + float(z_bits[0])
         assert bits / 8 <= len(encoded.data) <= 1.01 * bits / 8 + 40
 
 
-def test_header_is_at_most_32_bytes(tiny_codec, sample_pixels):
-    data = tiny_codec.compress(sample_pixels)
+def test_header_is_at_most_32_bytes(tiny_tensorflow_codec, sample_pixels):
+    data = tiny_tensorflow_codec.compress(sample_pixels)
     parts = container.unpack(data)
     assert len(data) - len(parts.z_stream) - len(parts.y_stream) <= 32
 
 
-def test_decodes_in_another_process(tiny_codec, tiny_model_path, sample_pixels, tmp_path):
-    (tmp_path / "a.gllmm").write_bytes(tiny_codec.compress(sample_pixels, 5))
+def test_decodes_in_another_process(
+    tiny_tensorflow_codec, tiny_model_path, sample_pixels, tmp_path
+):
+    (tmp_path / "a.gllmm").write_bytes(tiny_tensorflow_codec.compress(sample_pixels, 5))
     program = (
         "import sys, numpy as np; from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec;"
         "data = open(sys.argv[2], 'rb').read();"
@@ -61,18 +63,18 @@ def test_decodes_in_another_process(tiny_codec, tiny_model_path, sample_pixels, 
     )
     arguments = [tiny_model_path, str(tmp_path / "a.gllmm"), str(tmp_path / "a.npy")]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True)
-    here = tiny_codec.decompress((tmp_path / "a.gllmm").read_bytes())
+    here = tiny_tensorflow_codec.decompress((tmp_path / "a.gllmm").read_bytes())
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), here)
 
 
-def test_another_models_file_is_refused(tiny_codec, sample_pixels, tmp_path):
+def test_another_models_file_is_refused(tiny_tensorflow_codec, sample_pixels, tmp_path):
     tf.keras.utils.set_random_seed(2)
     export_model(build(config.cheng2020(8, entropy_widths=(8, 8))), tmp_path / "b.npz", {})
     other = TensorFlowCodec.load(tmp_path / "b.npz")
     data = other.compress(sample_pixels)
     assert other.decompress(data).shape == sample_pixels.shape
     with pytest.raises(ModelError, match=other.identity.hex()):
-        tiny_codec.decompress(data)
+        tiny_tensorflow_codec.decompress(data)
     with pytest.raises(ModelError, match="GLLMM_MODELS"):
         find_model(other.identity)
 
@@ -94,26 +96,28 @@ def test_ablations_compress(make, sample_pixels, tmp_path):
     np.testing.assert_array_equal(decoded.latents[0], encoded.latents[0])
 
 
-def test_threads_share_a_codec(tiny_codec, sample_pixels):
+def test_threads_share_a_codec(tiny_tensorflow_codec, sample_pixels):
     qualities = [1, 2, 4, 6, 8, 3]
-    alone = [tiny_codec.compress(sample_pixels, q) for q in qualities]
+    alone = [tiny_tensorflow_codec.compress(sample_pixels, q) for q in qualities]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda q: tiny_codec.compress(sample_pixels, q), qualities))
-        images = list(pool.map(tiny_codec.decompress, together))
+        together = list(
+            pool.map(lambda q: tiny_tensorflow_codec.compress(sample_pixels, q), qualities)
+        )
+        images = list(pool.map(tiny_tensorflow_codec.decompress, together))
     assert together == alone
     for data, image in zip(alone, images):
-        np.testing.assert_array_equal(tiny_codec.decompress(data), image)
+        np.testing.assert_array_equal(tiny_tensorflow_codec.decompress(data), image)
 
 
-def test_no_retracing_for_other_sizes(tiny_codec, sample_pixels):
+def test_no_retracing_for_other_sizes(tiny_tensorflow_codec, sample_pixels):
     def tracing_count():
-        networks = tiny_codec.networks
+        networks = tiny_tensorflow_codec.networks
         transforms = (*networks.analysis_transforms, networks.synthesis_transform)
-        return [part.tracing_count for part in (*transforms, tiny_codec.coder)]
+        return [part.tracing_count for part in (*transforms, tiny_tensorflow_codec.coder)]
 
-    tiny_codec.decompress(tiny_codec.compress(sample_pixels))
+    tiny_tensorflow_codec.decompress(tiny_tensorflow_codec.compress(sample_pixels))
     count = tracing_count()
-    tiny_codec.decompress(tiny_codec.compress(sample_pixels[:70, :10]))
+    tiny_tensorflow_codec.decompress(tiny_tensorflow_codec.compress(sample_pixels[:70, :10]))
     assert tracing_count() == count and min(count) > 0
 
 
@@ -123,15 +127,15 @@ def tiles_codec(tiny_model_path):
 
 
 @pytest.mark.parametrize("shape", [(60, 300), (300, 60), (130, 200)])
-def test_tiles_equal_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, shape):
+def test_tiles_equal_the_whole_picture(tiny_tensorflow_codec, tiles_codec, sample_pixels, shape):
     pixels = np.tile(sample_pixels, (4, 4, 1))[: shape[0], : shape[1]]
-    whole, tiled = tiny_codec.encode(pixels, 7), tiles_codec.encode(pixels, 7)
+    whole, tiled = tiny_tensorflow_codec.encode(pixels, 7), tiles_codec.encode(pixels, 7)
     for ours, theirs in zip(tiled.latents, whole.latents):
         assert ours.dtype == np.float32
         different = ours != theirs  # A tie may be rounded otherwise.
         assert np.mean(different) < 1e-3 and np.abs(ours - theirs).max() <= 1
     for data in (whole.data, tiled.data):
-        one, other = tiny_codec.decode(data), tiles_codec.decode(data)
+        one, other = tiny_tensorflow_codec.decode(data), tiles_codec.decode(data)
         np.testing.assert_array_equal(one.latents[0], other.latents[0])
         assert np.abs(one.image.astype(int) - other.image).max() <= 1
 
@@ -139,12 +143,12 @@ def test_tiles_equal_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, s
 @pytest.mark.parametrize(
     "crop", [(0, 0, 200, 130), (199, 129, 1, 1), (0, 129, 9, 1), (61, 20, 70, 9)]
 )
-def test_crop_equals_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, crop):
+def test_crop_equals_the_whole_picture(tiny_tensorflow_codec, tiles_codec, sample_pixels, crop):
     pixels = np.tile(sample_pixels, (2, 2, 1))[:130, :200]
-    data = tiny_codec.compress(pixels)
-    whole = tiny_codec.decompress(data).astype(int)
+    data = tiny_tensorflow_codec.compress(pixels)
+    whole = tiny_tensorflow_codec.decompress(data).astype(int)
     x, y, width, height = crop
-    for codec in (tiny_codec, tiles_codec):
+    for codec in (tiny_tensorflow_codec, tiles_codec):
         part = codec.decompress(data, crop=crop)
         assert part.shape == (height, width, 3)
         assert np.abs(part - whole[y : y + height, x : x + width]).max() <= 1
@@ -154,13 +158,15 @@ def test_crop_equals_the_whole_picture(tiny_codec, tiles_codec, sample_pixels, c
     "crop",
     [(0, 0, 145, 1), (0, 0, 1, 97), (-1, 0, 1, 1), (0, 0, 0, 1), (5, 5, 3, -1), (144, 0, 1, 1)],
 )
-def test_regions_outside_the_picture_are_refused(tiny_codec, sample_pixels, crop):
-    data = tiny_codec.compress(sample_pixels)
+def test_regions_outside_the_picture_are_refused(tiny_tensorflow_codec, sample_pixels, crop):
+    data = tiny_tensorflow_codec.compress(sample_pixels)
     with pytest.raises(ImageError, match="not inside the picture of 144 x 96"):
-        tiny_codec.decompress(data, crop=crop)
+        tiny_tensorflow_codec.decompress(data, crop=crop)
 
 
-def test_progress_of_large_pictures_only(tiny_codec, tiles_codec, sample_pixels, monkeypatch):
+def test_progress_of_large_pictures_only(
+    tiny_tensorflow_codec, tiles_codec, sample_pixels, monkeypatch
+):
     bars = []
 
     class Bar(contextlib.nullcontext):
@@ -178,11 +184,11 @@ def test_progress_of_large_pictures_only(tiny_codec, tiles_codec, sample_pixels,
         pixels = codec.decode(data, progress=Bar).image
         return data, pixels, [(bar.desc, bar.total, bar.count) for bar in bars]
 
-    data, pixels, none = shown(tiny_codec)
+    data, pixels, none = shown(tiny_tensorflow_codec)
     assert none == []
     assert shown(tiles_codec)[2] == [("analysis", 2, 2), ("synthesis", 2, 2)]
     monkeypatch.setattr("gllmm_tf.codec.base.SHOWN_POSITIONS", 96)  # 8 x 12, all of this picture's
-    again, pixels_again, coding = shown(tiny_codec)
+    again, pixels_again, coding = shown(tiny_tensorflow_codec)
     assert coding == [("entropy coding", 33, 33), ("entropy decoding", 33, 33)]
     assert again == data and np.array_equal(pixels_again, pixels)
 
@@ -196,26 +202,28 @@ def test_progress_of_large_pictures_only(tiny_codec, tiles_codec, sample_pixels,
         np.zeros((4, 4, 4), np.uint8),
     ],
 )
-def test_wrong_arrays_are_refused(tiny_codec, image):
+def test_wrong_arrays_are_refused(tiny_tensorflow_codec, image):
     with pytest.raises(ImageError, match="uint8"):
-        tiny_codec.compress(image)
+        tiny_tensorflow_codec.compress(image)
 
 
 @pytest.mark.parametrize("image", ["a.png", b"a.png", 7, None])
-def test_what_is_no_array_is_refused(tiny_codec, image):
+def test_what_is_no_array_is_refused(tiny_tensorflow_codec, image):
     with pytest.raises(ImageError, match="a picture is"):
-        tiny_codec.compress(image)
+        tiny_tensorflow_codec.compress(image)
 
 
-def test_several_pictures(tiny_codec, sample_pixels):
+def test_several_pictures(tiny_tensorflow_codec, sample_pixels):
     """A list of pictures of any sizes, and a batch: each as if it were alone."""
     pictures = [sample_pixels, sample_pixels[:40, :70]]
-    files = tiny_codec.compress(pictures, 3)
-    assert files == [tiny_codec.compress(picture, 3) for picture in pictures]
-    for picture, decoded in zip(pictures, tiny_codec.decompress(files)):
+    files = tiny_tensorflow_codec.compress(pictures, 3)
+    assert files == [tiny_tensorflow_codec.compress(picture, 3) for picture in pictures]
+    for picture, decoded in zip(pictures, tiny_tensorflow_codec.decompress(files)):
         assert decoded.shape == picture.shape
     batch = np.stack([sample_pixels, sample_pixels[::-1]])
-    assert tiny_codec.compress(batch) == [tiny_codec.compress(picture) for picture in batch]
+    assert tiny_tensorflow_codec.compress(batch) == [
+        tiny_tensorflow_codec.compress(picture) for picture in batch
+    ]
 
 
 def test_both_ways_take_the_same_arguments():
@@ -229,24 +237,24 @@ def test_both_ways_take_the_same_arguments():
     assert [kind for _, kind, _ in ours[2:]] == 3 * [keyword]
 
 
-def test_wrong_quality_is_refused(tiny_codec, sample_pixels):
+def test_wrong_quality_is_refused(tiny_tensorflow_codec, sample_pixels):
     for quality in (0.9, 8.1, float("nan")):
         with pytest.raises(ModelError, match="from 1 to 8"):
-            tiny_codec.compress(sample_pixels, quality)
+            tiny_tensorflow_codec.compress(sample_pixels, quality)
 
 
-def test_quality_index_beyond_the_model_is_refused(tiny_codec, sample_pixels):
-    parts = container.unpack(tiny_codec.compress(sample_pixels))
+def test_quality_index_beyond_the_model_is_refused(tiny_tensorflow_codec, sample_pixels):
+    parts = container.unpack(tiny_tensorflow_codec.compress(sample_pixels))
     data = container.pack(container.Container(**{**vars(parts), "quality_index": 113}))
     with pytest.raises(FormatError, match="113"):
-        tiny_codec.decompress(data)
+        tiny_tensorflow_codec.decompress(data)
 
 
-def test_declared_size_is_bounded(tiny_codec, sample_pixels):
-    parts = container.unpack(tiny_codec.compress(sample_pixels))
+def test_declared_size_is_bounded(tiny_tensorflow_codec, sample_pixels):
+    parts = container.unpack(tiny_tensorflow_codec.compress(sample_pixels))
     data = container.pack(container.Container(**{**vars(parts), "width": 60000, "height": 60000}))
     with pytest.raises(FormatError, match="max_pixels"):
-        tiny_codec.decompress(data)
+        tiny_tensorflow_codec.decompress(data)
 
 
 def test_unknown_models(tmp_path):
@@ -281,7 +289,7 @@ def test_shipped_models_are_listed_and_load():
         assert codec.info == info and name_of(codec.identity) == name
 
 
-def test_a_stage_works_on_one_picture_at_a_time(tiny_codec, sample_pixels, monkeypatch):
+def test_a_stage_works_on_one_picture_at_a_time(tiny_tensorflow_codec, sample_pixels, monkeypatch):
     """Kernels of TensorFlow 2.14 crash when threads share one with pictures of different shapes."""
     at_work, most = [], []
     tiles = TiledTransform.tiles
@@ -296,5 +304,5 @@ def test_a_stage_works_on_one_picture_at_a_time(tiny_codec, sample_pixels, monke
     monkeypatch.setattr(TiledTransform, "tiles", watched)
     pictures = [sample_pixels, sample_pixels.transpose(1, 0, 2), sample_pixels[:40], sample_pixels]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(tiny_codec.compress, pictures))
+        list(pool.map(tiny_tensorflow_codec.compress, pictures))
     assert most == 8 * [1]  # g_a and h_a of each

@@ -175,18 +175,20 @@ def test_float_networks_are_those_of_the_file(codec, photo):
     )
 
 
-def test_script_measures_real_files(tiny_codec, sample_pixels, tmp_path):
+def test_script_measures_real_files(tiny_tensorflow_codec, sample_pixels, tmp_path):
     from experiments.rate_distortion import refinement_rounds
 
     path = tmp_path / "picture.png"
     Image.fromarray(sample_pixels).save(path)
-    rows = refinement_rounds.measure(tiny_codec, str(path), 3.0, [0, 2])
+    rows = refinement_rounds.measure(tiny_tensorflow_codec, str(path), 3.0, [0, 2])
     for row, rounds in zip(rows, (0, 2)):
-        data = tiny_codec.compress(sample_pixels, 3.0, refine=rounds)
-        error = np.square(sample_pixels.astype(float) - tiny_codec.decompress(data)).mean()
+        data = tiny_tensorflow_codec.compress(sample_pixels, 3.0, refine=rounds)
+        error = np.square(
+            sample_pixels.astype(float) - tiny_tensorflow_codec.decompress(data)
+        ).mean()
         bpp = 8 * len(data) / (96 * 144)
         assert (row["rounds"], row["bytes"]) == (rounds, len(data))
         np.testing.assert_allclose(
-            row["cost"], tiny_codec.config.lambdas[2] * error + bpp, rtol=1e-5
+            row["cost"], tiny_tensorflow_codec.config.lambdas[2] * error + bpp, rtol=1e-5
         )
     assert rows[1]["cost"] < rows[0]["cost"]

@@ -55,8 +55,8 @@ def test_rows_by_quality_and_size(codec_with_rows):
         assert move
 
 
-def test_without_a_table_one_in_eight_is_expected_empty(tiny_codec):
-    rows, move = tiny_codec.coder.networks.flag_rows(tf.constant(40), tf.constant(999))
+def test_without_a_table_one_in_eight_is_expected_empty(tiny_tensorflow_codec):
+    rows, move = tiny_tensorflow_codec.coder.networks.flag_rows(tf.constant(40), tf.constant(999))
     np.testing.assert_allclose(probability_of(rows.numpy()), 0.125, rtol=0.01)
     assert not move
 

@@ -35,8 +35,8 @@ def frequencies(codec, y_hat, z_hat, index=INDEX):
     return edges.numpy(), mixture.total.numpy()
 
 
-def test_everything_is_an_integer_below_2_53(tiny_codec):
-    edges, total = frequencies(tiny_codec, *latents(8))
+def test_everything_is_an_integer_below_2_53(tiny_tensorflow_codec):
+    edges, total = frequencies(tiny_tensorflow_codec, *latents(8))
     assert np.all(edges == np.round(edges))
     assert edges.min() >= 0 and edges.max() < 2**53 and total.max() < 2**53
 
@@ -51,11 +51,11 @@ def latent_of(codec, z_hat, channels):
     return codec.coder.whole_latent(tf.constant(z_hat), tf.constant(INDEX), tf.constant(channels))
 
 
-def test_all_positions_at_once_against_one_step_at_a_time(tiny_codec):
+def test_all_positions_at_once_against_one_step_at_a_time(tiny_tensorflow_codec):
     y_hat, z_hat = latents(8)
-    wanted, _ = frequencies(tiny_codec, y_hat, z_hat)
+    wanted, _ = frequencies(tiny_tensorflow_codec, y_hat, z_hat)
     wanted = wanted.reshape(HEIGHT * WIDTH, 8, 2)
-    latent = latent_of(tiny_codec, z_hat, list(range(8)))
+    latent = latent_of(tiny_tensorflow_codec, z_hat, list(range(8)))
     steps = [[] for _ in range(wavefront.num_steps(HEIGHT, WIDTH))]
     for row in range(HEIGHT):
         for column in range(WIDTH):
@@ -65,10 +65,10 @@ def test_all_positions_at_once_against_one_step_at_a_time(tiny_codec):
         np.testing.assert_array_equal(edges, wanted[positions].reshape(-1, 2))
 
 
-def test_no_step_reads_what_is_not_decoded_yet(tiny_codec):
+def test_no_step_reads_what_is_not_decoded_yet(tiny_tensorflow_codec):
     """What a decoder has not reached is still 0 and must not matter."""
     y_hat, z_hat = latents(8)
-    latent = latent_of(tiny_codec, z_hat, list(range(8)))
+    latent = latent_of(tiny_tensorflow_codec, z_hat, list(range(8)))
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     for t in (0, 5, 20, 32):
         known = np.where((columns + 3 * rows < t)[..., None], y_hat, 0)
@@ -80,25 +80,29 @@ def test_no_step_reads_what_is_not_decoded_yet(tiny_codec):
         np.testing.assert_array_equal(mixture.parts, wanted.parts)
 
 
-def test_leaving_out_dead_channels_changes_nothing(tiny_codec):
+def test_leaving_out_dead_channels_changes_nothing(tiny_tensorflow_codec):
     y_hat, z_hat = latents(8)
     y_hat[..., [1, 2, 6]] = 0
     alive = [0, 3, 4, 5, 7]
-    wanted, _ = frequencies(tiny_codec, y_hat, z_hat)
+    wanted, _ = frequencies(tiny_tensorflow_codec, y_hat, z_hat)
     wanted = wanted.reshape(-1, 8, 2)[:, alive]
-    edges = masses_at(latent_of(tiny_codec, z_hat, alive), y_hat, np.arange(HEIGHT * WIDTH))
+    edges = masses_at(
+        latent_of(tiny_tensorflow_codec, z_hat, alive), y_hat, np.arange(HEIGHT * WIDTH)
+    )
     np.testing.assert_array_equal(edges, wanted.reshape(-1, 2))
 
 
-def test_independent_integer_evaluation(tiny_codec):
+def test_independent_integer_evaluation(tiny_tensorflow_codec):
     y_hat, z_hat = latents(8)
-    edges, total = frequencies(tiny_codec, y_hat, z_hat)
+    edges, total = frequencies(tiny_tensorflow_codec, y_hat, z_hat)
     edges = edges.reshape(HEIGHT, WIDTH, 8, 2)
     total = total.reshape(HEIGHT, WIDTH, 8)
-    config = tiny_codec.config
-    networks = integer_reference.IntegerNetworks(tiny_codec.model_file.exact)
+    config = tiny_tensorflow_codec.config
+    networks = integer_reference.IntegerNetworks(tiny_tensorflow_codec.model_file.exact)
     phi = networks.hyper_synthesis(z_hat, INDEX)
-    wanted_phi = tiny_codec.coder.networks.hyper_synthesis(tf.constant(z_hat), tf.constant(INDEX))
+    wanted_phi = tiny_tensorflow_codec.coder.networks.hyper_synthesis(
+        tf.constant(z_hat), tf.constant(INDEX)
+    )
     np.testing.assert_array_equal(phi, wanted_phi)
     for row in range(HEIGHT):
         for column in range(WIDTH):
@@ -136,10 +140,10 @@ print(json.dumps([hashlib.sha256(part).hexdigest() for part in parts]))
 """
 
 
-def test_threads_and_libraries(tiny_model_path, tiny_codec):
+def test_threads_and_libraries(tiny_model_path, tiny_tensorflow_codec):
     y_hat, z_hat = latents(8)
-    edges, total = frequencies(tiny_codec, y_hat, z_hat)
-    streams = tiny_codec.coder.encode(y_hat, z_hat, INDEX)
+    edges, total = frequencies(tiny_tensorflow_codec, y_hat, z_hat)
+    streams = tiny_tensorflow_codec.coder.encode(y_hat, z_hat, INDEX)
     parts = [edges.tobytes(), total.tobytes(), *streams]
     wanted = [hashlib.sha256(part).hexdigest() for part in parts]
     for name, environment in SETTINGS.items():

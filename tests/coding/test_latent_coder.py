@@ -14,8 +14,8 @@ from gllmm_tf.errors import FormatError, OutOfMemoryError
 
 
 @pytest.fixture(scope="module")
-def coder(tiny_codec):
-    return tiny_codec.coder
+def coder(tiny_tensorflow_codec):
+    return tiny_tensorflow_codec.coder
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 20), (20, 4), (12, 8)])
@@ -30,7 +30,7 @@ def test_streams_round_trip(coder, shape):
     np.testing.assert_array_equal(back.y_hat, y_hat)
 
 
-def test_batches_and_bands_change_nothing(coder, tiny_codec, monkeypatch):
+def test_batches_and_bands_change_nothing(coder, tiny_tensorflow_codec, monkeypatch):
     """Large pictures are coded in bounded memory; that must not show in the stream."""
     y_hat, z_hat = latents(8)
     wanted = coder.encode(y_hat, z_hat, INDEX)
@@ -38,7 +38,7 @@ def test_batches_and_bands_change_nothing(coder, tiny_codec, monkeypatch):
     monkeypatch.setattr("gllmm_tf.coding.symbols.BATCH_ELEMENTS", 70)
     monkeypatch.setattr("gllmm_tf.coding.fixed_point.BAND_POSITIONS", 20)
     monkeypatch.setattr("gllmm_tf.coding.latent_coder.INFORMATION_POSITIONS", 7)
-    other = LatentCoder(tiny_codec.model_file)
+    other = LatentCoder(tiny_tensorflow_codec.model_file)
     assert other.encode(y_hat, z_hat, INDEX) == wanted
     np.testing.assert_allclose(other.information_bits(y_hat, z_hat, INDEX), information, rtol=1e-12)
 
@@ -108,10 +108,10 @@ def exhaust_in_a_kernel(coder, string, networks, families, components, phi, y, *
 
 
 @pytest.mark.parametrize("exhaust", [exhaust_tensorflow, exhaust_numpy, exhaust_in_a_kernel])
-def test_running_out_of_memory_is_no_damage(tiny_codec, monkeypatch, exhaust):
+def test_running_out_of_memory_is_no_damage(tiny_tensorflow_codec, monkeypatch, exhaust):
     y_hat, z_hat = latents(8)
-    streams = tiny_codec.coder.encode(y_hat, z_hat, INDEX)
-    coder = LatentCoder(tiny_codec.model_file)
+    streams = tiny_tensorflow_codec.coder.encode(y_hat, z_hat, INDEX)
+    coder = LatentCoder(tiny_tensorflow_codec.model_file)
     monkeypatch.setattr("gllmm_tf.coding.wavefront.code_latent", exhaust)
     with pytest.raises(OutOfMemoryError, match="not enough memory for decoding the latents"):
         coder.decode(streams, z_hat.shape[:2], INDEX)

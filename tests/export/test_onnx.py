@@ -1,8 +1,6 @@
 """ONNX files against the Keras layers, run by onnxruntime; all weights random, none symmetric."""
 
 import os
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -10,10 +8,8 @@ import tensorflow as tf
 
 from gllmm_tf import config
 from gllmm_tf.cli import main as cli
-from gllmm_tf.errors import GllmmError, ModelError
 from gllmm_tf.export import onnx
 from gllmm_tf.export.saved_model import ExportedCodec
-from gllmm_tf.layers import CausalConv2D, Conv2D
 from gllmm_tf.model.compression import build
 from gllmm_tf.zoo.model_file import ModelFile
 
@@ -41,17 +37,16 @@ CONFIGS = {
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def exported(request, tmp_path_factory):
-    """(model file, `ExportedCodec`, {name: session}, differences)."""
-    pytest.importorskip("onnx", exc_type=ImportError)
+    """(model file, `ExportedCodec`, {name: session})."""
     runtime = pytest.importorskip("onnxruntime")
     stored = random_model(CONFIGS[request.param])
     folder = tmp_path_factory.mktemp("onnx") / "new"
-    differences = onnx.save(stored, folder)
+    assert onnx.save(stored, folder) == ["analysis.onnx", "synthesis.onnx"]
     sessions = {
         name: runtime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
         for name in ("analysis", "synthesis")
     }
-    return stored, ExportedCodec(stored), sessions, differences
+    return stored, ExportedCodec(stored), sessions
 
 
 def run(session, value, quality=None):
@@ -68,7 +63,7 @@ def assert_close(value, wanted):
 
 @pytest.mark.parametrize("batch, rows, columns", [(1, 1, 1), (2, 3, 5)])
 def test_files_compute_what_the_layers_compute(exported, batch, rows, columns):
-    stored, functions, sessions, differences = exported
+    stored, functions, sessions = exported
     rng = np.random.default_rng(rows)
     x = rng.random((batch, 16 * rows, 16 * columns, 3), np.float32)
     y_hat = np.round(rng.normal(0, 5, (batch, rows, columns, stored.config.num_filters)))
@@ -79,13 +74,10 @@ def test_files_compute_what_the_layers_compute(exported, batch, rows, columns):
         x_hat = functions.synthesis(tf.constant(y_hat), **rate)["x_hat"].numpy()
         assert_close(run(sessions["analysis"], x, quality), y)
         assert_close(run(sessions["synthesis"], y_hat, quality), x_hat)
-    assert set(differences) == {"analysis.onnx", "synthesis.onnx"}
-    assert max(differences.values()) < 1e-5
 
 
 def test_files_say_what_they_are(exported):
-    checker = pytest.importorskip("onnx", exc_type=ImportError).checker
-    stored, functions, sessions, _ = exported
+    stored, _, sessions = exported
     n = stored.config.num_filters
     rate = [("quality", [])] if stored.config.num_qualities else []
     x = ("x", ["batch", 3, "height", "width"])
@@ -96,42 +88,26 @@ def test_files_say_what_they_are(exported):
     }
     assert described["analysis"] == [x, *rate, ("y", y)]
     assert described["synthesis"] == [("y_hat", y), *rate, ("x_hat", x[1])]
-    model = onnx.analysis_model(stored, functions.networks)
-    assert [(s.domain, s.version) for s in model.opset_import] == [("", onnx.OPSET)]
-    assert {p.key: p.value for p in model.metadata_props} == {
-        "model": stored.identity.hex(),
-        "config": stored.config.to_json(),
-    }
-    checker.check_model(model, full_check=True)
 
 
 @pytest.mark.parametrize("exported", ["variable"], indirect=True)
 def test_quality_is_limited_and_rounded_to_sixteenths(exported, sample_pixels):
-    _, _, sessions, _ = exported
+    _, _, sessions = exported
     x = sample_pixels[None, :64, :64] / np.float32(255)
     for quality, same in ((0, 1), (99, 3), (2.02, 2), (2.04, 2.0625)):
         y, wanted = run(sessions["analysis"], x, quality), run(sessions["analysis"], x, same)
         np.testing.assert_array_equal(y, wanted)
 
 
-def test_large_differences_are_refused(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx, "TOLERANCE", 1e-12)
-    with pytest.raises(ModelError, match="analysis.onnx: onnxruntime differs"):
-        onnx.save(exported[0], tmp_path / "new")
-    assert os.listdir(tmp_path) == []
-
-
 def test_command_writes_what_the_codec_shows(
     tiny_model_path, tiny_codec, sample_pixels, tmp_path, capsys
 ):
-    pytest.importorskip("onnx", exc_type=ImportError)
     runtime = pytest.importorskip("onnxruntime")
     folder = tmp_path / "new"
     arguments = ["export", str(folder), "--format", "onnx", "--model", tiny_model_path]
     assert cli.main(cli.parse_args(["gllmm", *arguments])) == 0
     assert sorted(os.listdir(folder)) == ["analysis.onnx", "synthesis.onnx"]
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[:2]] == ["analysis.onnx", "synthesis.onnx"]
+    assert capsys.readouterr().out.startswith(f"{folder}: model ")
     assert cli.main(cli.parse_args(["gllmm", *arguments])) == 1
     assert "not an empty folder" in capsys.readouterr().err
 
@@ -142,19 +118,3 @@ def test_command_writes_what_the_codec_shows(
     x_hat = run(session, encoded.latents[0][None].astype(np.float32), 2.5)[0, :96, :144]
     pixels = np.round(255 * np.clip(x_hat, 0, 1))
     assert np.max(np.abs(pixels - tiny_codec.decompress(encoded.data))) <= 1
-
-
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_missing_packages_are_named(package, tmp_path, monkeypatch):
-    for name in ("onnx", "onnxruntime"):
-        monkeypatch.setitem(sys.modules, name, None if name == package else sys)
-    with pytest.raises(GllmmError, match=f"needs {package}, .*pip install 'gllmm_tf.onnx.'"):
-        onnx.save(None, tmp_path / "new")
-
-
-@pytest.mark.parametrize("layer", [CausalConv2D(4), type("OtherConv", (Conv2D,), {})(4, 3)])
-def test_layers_without_an_onnx_form_are_refused(layer):
-    pytest.importorskip("onnx", exc_type=ImportError)
-    networks = types.SimpleNamespace(g_a=types.SimpleNamespace(path=[layer]), gains=None)
-    with pytest.raises(TypeError, match=f"{type(layer).__name__} has no ONNX form"):
-        onnx.analysis_model(None, networks)

@@ -79,19 +79,21 @@ def assert_refused(signatures, data, pattern):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("quality", QUALITIES)
-def test_bytes_and_pixels_are_the_codecs(loaded, tiny_codec, sample_pixels, shape, quality):
+def test_bytes_and_pixels_are_the_codecs(
+    loaded, tiny_tensorflow_codec, sample_pixels, shape, quality
+):
     pixels = resized(sample_pixels, shape)
     data = compress(loaded, pixels, quality)
-    assert data == tiny_codec.compress(pixels, quality)
+    assert data == tiny_tensorflow_codec.compress(pixels, quality)
     image = decompress(loaded, data)
     assert image.dtype == np.uint8
-    np.testing.assert_array_equal(image, tiny_codec.decompress(data))
+    np.testing.assert_array_equal(image, tiny_tensorflow_codec.decompress(data))
 
 
-def test_quality_is_rounded_to_sixteenths(loaded, tiny_codec, sample_pixels):
+def test_quality_is_rounded_to_sixteenths(loaded, tiny_tensorflow_codec, sample_pixels):
     pixels = sample_pixels[:20, :20]
     for quality in (2.99, 3.03124, 3.03125, 3.09375):  # the last two are ties
-        assert compress(loaded, pixels, quality) == tiny_codec.compress(pixels, quality)
+        assert compress(loaded, pixels, quality) == tiny_tensorflow_codec.compress(pixels, quality)
 
 
 def test_fixed_rate(fixed_rate, sample_pixels):
@@ -105,10 +107,10 @@ def test_fixed_rate(fixed_rate, sample_pixels):
 
 
 def test_runs_without_gllmm_tf(
-    folder, tiny_codec, tiny_model_path, sample_pixels, tmp_path, monkeypatch
+    folder, tiny_tensorflow_codec, tiny_model_path, sample_pixels, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs, "load_codec", lambda name=None, **settings: tiny_codec)
+    monkeypatch.setattr(jobs, "load_codec", lambda name=None, **settings: tiny_tensorflow_codec)
     images.write_image("image.png", sample_pixels)
     model = ["--model", tiny_model_path]
     assert gllmm("compress", "image.png", "ours.gllmm", "--quality", 3.5, *model) == 0
@@ -119,28 +121,35 @@ def test_runs_without_gllmm_tf(
         pathlib.Path("theirs.gllmm").write_bytes(data)
         assert gllmm("decompress", "theirs.gllmm", "image.png", *model) == 0
         np.testing.assert_array_equal(image, images.read_image("image.png").pixels)
-        assert saved_model_agreement.compare_all(tiny_codec, process, ["image.png"], [1, 6.25]) == 0
+        assert (
+            saved_model_agreement.compare_all(
+                tiny_tensorflow_codec, process, ["image.png"], [1, 6.25]
+            )
+            == 0
+        )
         with pytest.raises(GllmmError, match="process with the SavedModel ended"):
             process.run(sample_pixels, 0.0, ours)
 
 
-def test_agreement_sees_every_difference(tiny_codec, sample_pixels):
+def test_agreement_sees_every_difference(tiny_tensorflow_codec, sample_pixels):
     class Wrong:
         def run(self, pixels, quality, data):
-            image = tiny_codec.decompress(data)
+            image = tiny_tensorflow_codec.decompress(data)
             image[3, 4] += 1
-            return tiny_codec.compress(pixels, quality + 1), image
+            return tiny_tensorflow_codec.compress(pixels, quality + 1), image
 
-    data, other = (tiny_codec.compress(sample_pixels, q) for q in (2, 3))
+    data, other = (tiny_tensorflow_codec.compress(sample_pixels, q) for q in (2, 3))
     size, wrong_bytes, wrong_values = saved_model_agreement.compare(
-        tiny_codec, Wrong(), sample_pixels, 2
+        tiny_tensorflow_codec, Wrong(), sample_pixels, 2
     )
     assert size == len(data)
     assert wrong_bytes >= abs(len(data) - len(other)) and wrong_bytes > 0
     assert wrong_values >= 1
 
 
-def test_analysis_and_synthesis_are_the_networks(loaded, fixed_rate, tiny_codec, sample_pixels):
+def test_analysis_and_synthesis_are_the_networks(
+    loaded, fixed_rate, tiny_tensorflow_codec, sample_pixels
+):
     x = np.stack([sample_pixels[:64, :128], sample_pixels[32:, 16:]]).astype(np.float32) / 255
     for signatures, qualities in ((loaded, (2.5, 7.0)), (fixed_rate[1], (None,))):
         for quality in qualities:
@@ -149,7 +158,7 @@ def test_analysis_and_synthesis_are_the_networks(loaded, fixed_rate, tiny_codec,
             assert y.shape == (2, 4, 8, 8)
             x_hat = signatures["synthesis"](y_hat=tf.round(y), **rate)["x_hat"].numpy()
             assert x_hat.shape == x.shape and x_hat.dtype == np.float32
-            codec = tiny_codec if rate else fixed_rate[0]
+            codec = tiny_tensorflow_codec if rate else fixed_rate[0]
             for i in range(2):
                 encoded = codec.encode(np.round(255 * x[i]).astype(np.uint8), quality)
                 assert np.mean(np.round(y[i]) == encoded.latents[0]) > 0.999  # ties aside
@@ -168,11 +177,13 @@ def test_analysis_has_the_models_weights(loaded, tiny_model_path):
     np.testing.assert_allclose(x_hat, wanted.x_hat, atol=1e-4)
 
 
-def test_metadata_are_skipped(loaded, tiny_codec, sample_pixels):
+def test_metadata_are_skipped(loaded, tiny_tensorflow_codec, sample_pixels):
     pixels = sample_pixels[:30, :70]
     for metadata in ({3: b""}, {1: bytes(300), 7: b"\x80" * 128, 255: b"x"}):
-        data = tiny_codec.encode(pixels, 5, metadata=metadata).data
-        np.testing.assert_array_equal(decompress(loaded, data), tiny_codec.decompress(data))
+        data = tiny_tensorflow_codec.encode(pixels, 5, metadata=metadata).data
+        np.testing.assert_array_equal(
+            decompress(loaded, data), tiny_tensorflow_codec.decompress(data)
+        )
 
 
 def test_bad_pictures_and_qualities_are_refused(loaded, sample_pixels):
@@ -193,8 +204,8 @@ def test_latents_that_are_not_finite_are_refused(tiny_model_path, sample_pixels)
         functions.compress(tf.constant(sample_pixels), 4.0)
 
 
-def test_damaged_and_truncated_files_are_refused(loaded, tiny_codec, sample_pixels):
-    data = tiny_codec.compress(sample_pixels, 2)
+def test_damaged_and_truncated_files_are_refused(loaded, tiny_tensorflow_codec, sample_pixels):
+    data = tiny_tensorflow_codec.compress(sample_pixels, 2)
     for end in (*range(23), 40, len(data) - 1):
         assert_refused(loaded, data[:end], "cut short")
     assert_refused(loaded, data + b"\0", "checksum")
@@ -204,7 +215,7 @@ def test_damaged_and_truncated_files_are_refused(loaded, tiny_codec, sample_pixe
         assert_refused(loaded, bytes(damaged), "checksum does not match")
 
 
-def test_foreign_files_are_refused(loaded, fixed_rate, tiny_codec, sample_pixels):
+def test_foreign_files_are_refused(loaded, fixed_rate, tiny_tensorflow_codec, sample_pixels):
     assert_refused(
         loaded, b"\x89PNG\r\n\x1a\n" + bytes(40), "begins with 89 50 4e 47 instead of 89 47"
     )
@@ -216,22 +227,22 @@ def test_foreign_files_are_refused(loaded, fixed_rate, tiny_codec, sample_pixels
     assert_refused(signatures, codec.compress(sample_pixels), "limit of 5000 .*model")
     body = data[:4] + b"\2" + data[5:-4]
     assert_refused(signatures, seal(body), "format version 2, this model reads 1")
-    parts = container.unpack(tiny_codec.compress(sample_pixels))
+    parts = container.unpack(tiny_tensorflow_codec.compress(sample_pixels))
     data = container.pack(container.Container(**{**vars(parts), "quality_index": 113}))
     assert_refused(loaded, data, "quality index 113")
     data = container.pack(container.Container(**{**vars(parts), "width": 60000, "height": 60000}))
     assert_refused(loaded, data, "60000 x 60000 pixels, more than the limit of 16777216")
 
 
-def test_streams_that_make_no_sense_are_refused(loaded, tiny_codec, sample_pixels):
-    parts = container.unpack(tiny_codec.compress(sample_pixels, 2))
+def test_streams_that_make_no_sense_are_refused(loaded, tiny_tensorflow_codec, sample_pixels):
+    parts = container.unpack(tiny_tensorflow_codec.compress(sample_pixels, 2))
     rng = random.Random(5)
     refused = 0
     for length in (0, *[len(parts.y_stream)] * 10):
         fields = {**vars(parts), "y_stream": rng.randbytes(length)}
         data = container.pack(container.Container(**fields))
         try:
-            wanted = tiny_codec.decompress(data)
+            wanted = tiny_tensorflow_codec.decompress(data)
         except FormatError:
             refused += 1
             assert_refused(loaded, data, "streams are damaged although the checksum fits")
@@ -349,12 +360,12 @@ def test_help_tells_the_limit(capsys):
 
 def test_new_folder_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a" / "b"
-    with pytest.raises(ZeroDivisionError), export.new_folder(path) as folder:
+    with pytest.raises(ZeroDivisionError), folders.new_folder(path) as folder:
         open(os.path.join(folder, "file"), "w").close()
         raise ZeroDivisionError
     assert os.listdir(tmp_path / "a") == []
     path.mkdir()  # an empty folder is filled
-    with export.new_folder(path) as folder:
+    with folders.new_folder(path) as folder:
         open(os.path.join(folder, "file"), "w").close()
         assert os.listdir(path) == []
     assert os.listdir(path) == ["file"] and os.listdir(tmp_path / "a") == ["b"]
