@@ -17,7 +17,7 @@ from gllmm_tf.cli import jobs
 from gllmm_tf.cli import main as cli
 from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.errors import FormatError, GllmmError
-from gllmm_tf.export import container_graph
+from gllmm_tf.export import container_graph, folders
 from gllmm_tf.export import saved_model as export
 from gllmm_tf.files import container, images
 from gllmm_tf.model.compression import CompressionModel, build
