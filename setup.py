@@ -9,6 +9,18 @@ with open("gllmm_tf/__init__.py", encoding="utf-8") as f:
 with open("README.md", encoding="utf-8") as f:
     README = f.read()
 
+# Where tensorflow-compression's operations have wheels (docs/architecture.md#tensorflow-and-keras).
+TF_2_14 = "; python_version < '3.12' and platform_machine == 'x86_64'"  # not Windows: AMD64 there
+TF_2_17 = "; python_version == '3.12' and platform_machine == 'x86_64' and sys_platform == 'linux'"
+TENSORFLOW = [
+    "tensorflow>=2.14.1,<2.15" + TF_2_14,  # the networks; tensorflow-compression needs exactly this
+    "tensorflow-compression>=2.14.1,<2.15" + TF_2_14,  # range coder
+    "tensorflow-probability>=0.22,<0.23" + TF_2_14,  # for it; newer ones need a newer TensorFlow
+    "tensorflow>=2.17,<2.18" + TF_2_17,  # tensorflow-compression-ops needs exactly this
+    "tensorflow-compression-ops>=2.17,<2.18" + TF_2_17,  # range coder
+    "tf-keras>=2.17,<2.18" + TF_2_17,  # Keras 2, which TensorFlow 2.17 does not bring
+]
+
 setup(
     name="gllmm_tf",
     version=VERSION,
@@ -25,6 +37,7 @@ setup(
         "Programming Language :: Python :: 3.9",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
         "Topic :: Multimedia :: Graphics",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: System :: Archiving :: Compression",
@@ -32,12 +45,10 @@ setup(
     ],
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
     package_data={"gllmm_tf": ["py.typed", "zoo/weights/*.npz", "coding/*.npz", "serve/page.html"]},
-    python_requires=">=3.9,<3.12",  # tensorflow-compression 2.14 has wheels for 3.9 to 3.11
+    python_requires=">=3.9,<3.13",  # tensorflow-compression's operations have wheels for these
     install_requires=[
-        "tensorflow>=2.14.1,<2.15",  # the networks; tensorflow-compression 2.14 needs exactly this
-        "tensorflow-compression>=2.14.1,<2.15",  # GDN, factorised entropy model, range coder
-        "tensorflow-probability>=0.22,<0.23",  # newer ones need a newer TensorFlow
-        "numpy>=1.23.5,<2",  # arrays; TensorFlow 2.14 was built for NumPy 1
+        *TENSORFLOW,
+        "numpy>=1.23.5,<2",  # arrays; TensorFlow 2.14 and 2.17 were built for NumPy 1
         "pillow>=10.1",  # reading and writing pictures
         "absl-py>=1.4",  # flags of the scripts
         "tqdm>=4.60",  # progress bars
