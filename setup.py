@@ -9,14 +9,17 @@ with open("gllmm_tf/__init__.py", encoding="utf-8") as f:
 with open("README.md", encoding="utf-8") as f:
     README = f.read()
 
-# Where tensorflow-compression's range coder has wheels; everywhere else the portable backend does the
-# work. docs/platforms.md lists versions, Pythons and platforms.
-X86 = "(sys_platform == 'linux' or sys_platform == 'darwin') and platform_machine == 'x86_64'"
-TF_2_14 = f"python_version < '3.12' and {X86}"
+# Where tensorflow-compression's operations have wheels (docs/architecture.md#tensorflow-and-keras);
+# everywhere else the portable backend does the work.
+TF_2_14 = "; python_version < '3.12' and platform_machine == 'x86_64'"  # not Windows: AMD64 there
+TF_2_17 = "; python_version == '3.12' and platform_machine == 'x86_64' and sys_platform == 'linux'"
 TENSORFLOW = [
-    f"tensorflow>=2.14.1,<2.15; {TF_2_14}",  # gradients; tensorflow-compression needs exactly this
-    f"tensorflow-compression>=2.14.1,<2.15; {TF_2_14}",  # GDN, factorised entropy model, range coder
-    f"tensorflow-probability>=0.22,<0.23; {TF_2_14}",  # newer ones need a newer TensorFlow
+    "tensorflow>=2.14.1,<2.15" + TF_2_14,  # gradients; tensorflow-compression needs exactly this
+    "tensorflow-compression>=2.14.1,<2.15" + TF_2_14,  # range coder
+    "tensorflow-probability>=0.22,<0.23" + TF_2_14,  # for it; newer ones need a newer TensorFlow
+    "tensorflow>=2.17,<2.18" + TF_2_17,  # tensorflow-compression-ops needs exactly this
+    "tensorflow-compression-ops>=2.17,<2.18" + TF_2_17,  # range coder
+    "tf-keras>=2.17,<2.18" + TF_2_17,  # Keras 2, which TensorFlow 2.17 does not bring
 ]
 
 setup(
@@ -82,7 +85,7 @@ setup(
             "pytest-cov>=5,<8",  # which lines the tests reach
             "httpx>=0.24,<1",  # Starlette's test client
             "scipy>=1.9",  # closed forms as oracles
-            f"onnx>=1.15,<1.19; {TF_2_14}",  # checks ONNX files; 1.19 needs a newer ml_dtypes than 2.14
+            "onnx>=1.15,<1.19" + TF_2_14,  # checks ONNX files; 1.19 needs a newer ml_dtypes than 2.14
             "ruff>=0.17,<0.18",  # formatter and linter of the whole tree; a minor version may reformat
             "mypy>=1.18,<1.19",  # types of the public modules; 1.18 still knows Python 3.9
         ],

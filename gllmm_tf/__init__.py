@@ -18,6 +18,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gllmm_tf import legacy_keras
+
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from gllmm_tf import config, errors, layers, losses, metrics
     from gllmm_tf.codec.base import Codec
@@ -47,6 +49,8 @@ _HOMES = {
     "models": "gllmm_tf.zoo.registry",
 }
 _MODULES = ("config", "errors", "layers", "losses", "metrics")
+
+legacy_keras.prefer()  # before anything imports TensorFlow
 
 
 def __getattr__(name: str) -> Any:

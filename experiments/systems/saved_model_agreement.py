@@ -36,11 +36,13 @@ from gllmm_tf.zoo import registry
 
 # Reads one JSON line per picture, writes what it made of it to files, answers with an empty line.
 PROGRAM = """
-import json, sys
+import importlib.util, json, sys
 sys.modules["gllmm_tf"] = None  # An editable installation would be found even with -I.
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression
+for package in ("tensorflow_compression_ops", "tensorflow_compression"):
+    if importlib.util.find_spec(package):
+        importlib.import_module(package)
 functions = tf.saved_model.load(sys.argv[1]).signatures
 for line in sys.stdin:
     job = json.loads(line)

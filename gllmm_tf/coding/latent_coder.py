@@ -58,7 +58,7 @@ class LatentCoder:
         self.config = model_file.config
         n = self.config.num_filters
         self.networks = FixedPointNetworks(exact, n, self.config.num_groups)
-        self._hyper_coder = range_ops.hyper_coder(exact["z/cdf"], exact["z/offset"])
+        self._hyper_coder = range_ops.HyperCoder(exact["z/cdf"], exact["z/offset"])
         self._listeners: dict[int, Listener] = {}
         self._keys = itertools.count()
         latent = tf.TensorSpec([None, None, n], _F64)

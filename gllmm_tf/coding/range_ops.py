@@ -1,37 +1,108 @@
-"""The range coder: everything that coding takes from tensorflow-compression.
+"""The range coder: the compiled operations of tensorflow-compression, and nothing else of it.
 
-create_range_encoder, entropy_encode_index, entropy_encode_finalize
-create_range_decoder, entropy_decode_index, entropy_decode_finalize
-hyper_coder     the stored tables of z as an object with `compress` and `decompress`
+create_range_encoder, entropy_encode_index, entropy_encode_channel, entropy_encode_finalize
+create_range_decoder, entropy_decode_index, entropy_decode_channel, entropy_decode_finalize
+pmf_to_quantized_cdf     probabilities -> integer frequencies
+HyperCoder               z <-> streams, with the tables that a model file stores
+
+Two packages bring the same operations: `tensorflow-compression-ops` for TensorFlow 2.17, and
+`tensorflow-compression` 2.14, of which the library alone is loaded: its Python modules need
+tensorflow-probability and a second to import.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
 
-create_range_decoder = tfc.create_range_decoder
-create_range_encoder = tfc.create_range_encoder
-entropy_decode_finalize = tfc.entropy_decode_finalize
-entropy_decode_index = tfc.entropy_decode_index
-entropy_encode_finalize = tfc.entropy_encode_finalize
-entropy_encode_index = tfc.entropy_encode_index
+from gllmm_tf.errors import GllmmError
+
+PACKAGES = ("tensorflow_compression_ops", "tensorflow_compression")
+LIBRARY = os.path.join("cc", "libtensorflow_compression.so")
+
+_OPERATIONS = (
+    "create_range_decoder",
+    "create_range_encoder",
+    "entropy_decode_channel",
+    "entropy_decode_finalize",
+    "entropy_decode_index",
+    "entropy_encode_channel",
+    "entropy_encode_finalize",
+    "entropy_encode_index",
+    "pmf_to_quantized_cdf",
+)
 
 
-def hyper_coder(cdf: np.ndarray, offset: np.ndarray) -> tfc.ContinuousBatchedEntropyModel:
-    """What codes z [B, h, w, N] with the frequency tables that a model file stores.
+def __getattr__(name: str) -> Any:
+    """An operation; the library is loaded with the first one."""
+    if name in _OPERATIONS:
+        return getattr(_library(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@functools.cache
+def _library() -> ModuleType:
+    problems = []
+    for path in _library_files():
+        try:
+            return tf.load_op_library(path)
+        except (tf.errors.OpError, OSError, RuntimeError) as error:
+            problems.append(f"{path}: {str(error).splitlines()[0]}")
+    found = "; ".join(problems) or "neither is installed"
+    raise GllmmError(
+        f"TensorFlow {tf.__version__} has no range coder ({found}): install tensorflow-compression 2.14 "
+        "with TensorFlow 2.14, or tensorflow-compression-ops 2.17 with TensorFlow 2.17"
+    )
+
+
+def _library_files() -> Iterator[str]:
+    """The libraries that are installed; one whose package is imported comes first."""
+    for package in sorted(PACKAGES, key=lambda name: name not in sys.modules):
+        spec = importlib.util.find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            path = os.path.join(folder, LIBRARY)
+            if os.path.exists(path):
+                yield path
+
+
+class HyperCoder:
+    """Codes z [B, h, w, N], one stream for each picture.
 
     Args:
-        cdf: int32, one row per channel, as tensorflow-compression lays it out.
+        cdf: int32, one row per channel, as `FactorizedBottleneck.tables` lays them out.
         offset: int32 [N], the integer of each row's first interval.
     """
-    return tfc.ContinuousBatchedEntropyModel(
-        prior_shape=(len(offset),),
-        coding_rank=3,
-        compression=True,
-        stateless=True,
-        cdf=tf.constant(cdf),
-        cdf_offset=tf.constant(offset),
-        offset_heuristic=False,
-    )
+
+    def __init__(self, cdf: np.ndarray, offset: np.ndarray):
+        self._cdf = tf.constant(cdf, tf.int32)
+        self._offset = tf.constant(offset, tf.int32)
+
+    def compress(self, z_hat: tf.Tensor) -> tf.Tensor:
+        """Strings [B] of integers of any real dtype [B, h, w, N]."""
+        symbols = tf.cast(tf.round(z_hat), tf.int32) - self._offset
+        ops = _library()
+        handle = ops.create_range_encoder(tf.shape(z_hat)[:1], self._cdf)
+        return ops.entropy_encode_finalize(ops.entropy_encode_channel(handle, symbols))
+
+    def decompress(self, strings: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        """int32 [B, *shape, N] of strings [B]; shape: int32 [2], rows and columns.
+
+        Raises:
+            tf.errors.InvalidArgumentError: a stream does not end where it should.
+        """
+        ops = _library()
+        handle = ops.create_range_decoder(strings, self._cdf)
+        shape = tf.concat([shape, tf.shape(self._offset)], 0)
+        handle, symbols = ops.entropy_decode_channel(handle, shape, tf.int32)
+        is_whole = ops.entropy_decode_finalize(handle)
+        check = tf.debugging.assert_equal(is_whole, True, message="Sanity check failed.")
+        with tf.control_dependencies([check] if check is not None else []):
+            return tf.identity(symbols) + self._offset

@@ -1,5 +1,6 @@
 """Keras layers of both published systems, each usable on its own."""
 
+from gllmm_tf import legacy_keras
 from gllmm_tf.layers.attention import AttentionBlock, BottleneckResidualUnit
 from gllmm_tf.layers.conv import CausalConv2D, Conv2D, SubPixelConv2D, TransposedConv2D
 from gllmm_tf.layers.gdn import GDN
@@ -25,3 +26,5 @@ __all__ = [
     "TransposedConv2D",
     "residual_module",
 ]
+
+legacy_keras.check()

@@ -8,6 +8,7 @@ would centre it half a sample later for even sizes. A layer that the published c
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import tensorflow as tf
@@ -15,7 +16,8 @@ import tensorflow as tf
 
 def he_uniform(gain: float = 1.0) -> tf.keras.initializers.Initializer:
     """Kernel initialiser whose output has `gain` times the variance of the input (leaky ReLU 0.2)."""
-    return tf.keras.initializers.VarianceScaling(gain * 2 / 1.04, "fan_in", "uniform")
+    seed = random.randint(1, 10**9)  # as Keras draws it, which fails under Python 3.12
+    return tf.keras.initializers.VarianceScaling(gain * 2 / 1.04, "fan_in", "uniform", seed=seed)
 
 
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:

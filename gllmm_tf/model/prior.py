@@ -1,4 +1,4 @@
-"""The factorised entropy model of z: tensorflow-compression's `NoisyDeepFactorized` density.
+"""The factorised entropy model of z.
 
 Ballé et al., "Variational Image Compression with a Scale Hyperprior", 2018, arXiv 1802.01436.
 """
@@ -10,7 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
+
+from gllmm_tf.coding import range_ops
+from gllmm_tf.model.density import NoisyDensity
+
+TAIL_MASS = 2.0**-8  # what the escape of a frequency table stands for, about
+PRECISION = 16  # bits of a frequency
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
@@ -22,6 +27,7 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
         init_scale: Width of the densities at initialisation, in units of z.
         num_filters: Widths of the hidden layers of each channel's cumulative; the originals' (tfc 1.2)
             have three, tfc 2.14 starts from two.
+        prior: `NoisyDensity`.
     """
 
     def __init__(
@@ -31,9 +37,7 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
         self.channels = channels
         self.init_scale = init_scale
         self.num_filters = tuple(num_filters)
-        self.prior = tfc.NoisyDeepFactorized(
-            batch_shape=(channels,), init_scale=init_scale, num_filters=self.num_filters
-        )
+        self.prior = NoisyDensity(channels, init_scale, self.num_filters)
 
     def call(self, z: tf.Tensor) -> tf.Tensor:
         """Information content of z, float32 [B, h, w, channels]; returns bits of the same shape.
@@ -44,21 +48,21 @@ class FactorizedBottleneck(tf.keras.layers.Layer):
         return self.prior.log_prob(tf.cast(z, tf.float32)) / -math.log(2)
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """Integer frequency tables for range coding: (cdf int32, cdf_offset int32) as tfc stores them."""
+        """Integer frequency tables for range coding, as docs/format.md lays them out.
 
-        @tf.function(autograph=False)  # as a graph: the search for the tails is a long loop
-        def build():
-            model = tfc.ContinuousBatchedEntropyModel(
-                self.prior,
-                coding_rank=3,
-                compression=True,
-                stateless=True,
-                offset_heuristic=False,
-                range_coder_precision=16,
-            )
-            return model.cdf, model.cdf_offset
-
-        return tuple(t.numpy() for t in build())
+        Returns:
+            cdf int32, the rows of all channels one behind the other: the negated precision, then the
+            cumulative frequencies, of which the last interval is the escape's; and int32 [channels],
+            the integer of each row's first interval.
+        """
+        prob, first, rows = self.prior.table(TAIL_MASS)
+        cdf = []
+        for channel, length in enumerate(rows):
+            row = tf.constant(prob[:length, channel])
+            escape = tf.maximum(1.0 - tf.reduce_sum(row, keepdims=True), 0.0)
+            frequencies = tf.concat([row, escape], 0)
+            cdf += [[-PRECISION], range_ops.pmf_to_quantized_cdf(frequencies, precision=PRECISION)]
+        return np.concatenate(cdf).astype(np.int32), first
 
     # Keras' saving does not look into the prior, a tf.Module.
     def save_own_variables(self, store):

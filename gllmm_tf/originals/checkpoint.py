@@ -29,15 +29,15 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
 
 from gllmm_tf import config
 from gllmm_tf.errors import ModelError
+from gllmm_tf.layers import gdn
 from gllmm_tf.model.compression import CompressionModel, build
+from gllmm_tf.model.density import NoisyDensity
 from gllmm_tf.originals.names import load_original, original_variables
 
-PEDESTAL = 2.0**-36  # the square of tfc's `reparam_offset`
-BETA_MIN = 1e-6
+PEDESTAL = gdn.OFFSET**2
 PRIOR_FILTERS = (3, 3, 3)  # hidden layers of the density in tfc 1.2; 2.14 has one less by default
 LISTED = 8  # problems named in one message
 
@@ -159,7 +159,7 @@ def absorb_medians(model: CompressionModel, medians: np.ndarray) -> None:
     last, first = model.h_a.path[-1], model.h_s.path[0]
     last.bias.assign_sub(rest)
     first.bias.assign_add(np.einsum("hwio,i->o", first.kernel.numpy(), rest))
-    density = _density_variables(model)
+    density = model.z_bottleneck.prior.variables_by_name()
     slope = np.logaddexp(0, density["matrix_0"].numpy())  # softplus, [N, 3, 1]
     density["bias_0"].assign_add(slope * rest[:, None, None])
 
@@ -176,7 +176,7 @@ def _stored_variables(model):
         elif kind in ("beta", "gamma"):
             scope, _, layer = scope.rpartition("/")
             name = f"{scope}/signal_conv2d/{layer}/reparam_{kind}"
-            minimum = BETA_MIN if kind == "beta" else 0
+            minimum = gdn.BETA_MINIMUM if kind == "beta" else 0
             decode = functools.partial(gdn_value, minimum=minimum)
         elif kind == "kernel" and shape[:2] != (1, 1):
             name += "_rdft"
@@ -201,17 +201,9 @@ def _assign_prior(model, arrays):
     Both compute the logit of the CDF as x, then for every layer softplus(matrix) x + bias and, but for
     the last, x + tanh(factor) tanh(x).
     """
-    model.z_bottleneck.prior = tfc.NoisyDeepFactorized(
-        batch_shape=(model.config.num_filters,), num_filters=PRIOR_FILTERS
-    )
-    for name, variable in _density_variables(model).items():
+    model.z_bottleneck.prior = NoisyDensity(model.config.num_filters, num_filters=PRIOR_FILTERS)
+    for name, variable in model.z_bottleneck.prior.variables_by_name().items():
         variable.assign(arrays[name])
-
-
-def _density_variables(model):
-    """`{"matrix_0": variable, ...}` of the density of z, under the names that both versions use."""
-    variables = model.z_bottleneck.prior.variables
-    return {v.name.rpartition("/")[2].partition(":")[0]: v for v in variables}
 
 
 class _Checkpoint:
