@@ -36,6 +36,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from absl.flags import argparse_flags
 
+from gllmm_tf import work
 from gllmm_tf.errors import GllmmError, running_out_of_memory
 from gllmm_tf.files import atomic, container, images
 from gllmm_tf.zoo import registry
@@ -75,7 +76,7 @@ class Settings:
         model: name or path of a model, readable by the workers; None for the default.
         quality: 1..Q for a variable-rate model, None for the default.
         refine: rounds of refinement, see `Codec.encode`.
-        max_pixels: largest width x height.
+        max_pixels: largest width x height, a side below 64 counted as 64.
     """
 
     input: str
@@ -203,7 +204,7 @@ def _finished(record: dict, record_path: str, target: str) -> dict | None:
         if any(stored.get(key) != value for key, value in record.items()):
             return None
         data = _read(target)
-        container.unpack(data, stored["width"] * stored["height"])
+        container.unpack(data, work.counted_pixels(stored["width"], stored["height"]))
     except (OSError, ValueError, KeyError, GllmmError):
         return None
     return stored if hashlib.sha256(data).hexdigest() == stored.get("output_sha256") else None

@@ -39,7 +39,13 @@ def cold(picture: str, quality: float, repeats: int) -> dict[str, dict]:
         file, shown = os.path.join(folder, "a.gllmm"), os.path.join(folder, "a.png")
         for _ in range(repeats):
             for backend in NAMES:
-                compress = ("compress", f"--backend={backend}", f"--quality={quality:g}", picture, file)
+                compress = (
+                    "compress",
+                    f"--backend={backend}",
+                    f"--quality={quality:g}",
+                    picture,
+                    file,
+                )
                 decompress = ("decompress", f"--backend={backend}", file, shown)
                 for command in (compress, decompress):
                     cost = processes.cost_of_gllmm(*command)

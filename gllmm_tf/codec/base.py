@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, overload
 
 import numpy as np
 
-from gllmm_tf.codec import backends
+from gllmm_tf import work
+from gllmm_tf.codec import backends, checks
 from gllmm_tf.codec.regions import Crop, Progress, Region, Span
+from gllmm_tf.coding import tables
 from gllmm_tf.coding.streams import Latents, Listener, Streams, num_steps
-from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, QUALITY_STEPS, ModelConfig
+from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from gllmm_tf.errors import FormatError, ImageError, ModelError, running_out_of_memory
 from gllmm_tf.files import container
 from gllmm_tf.zoo.model_file import ModelFile
@@ -131,6 +133,7 @@ class Codec:
         self.info: dict = model_file.info
         self.identity: bytes = model_file.identity
         self._search_turn = threading.Lock()
+        self._least_bits = tables.least_bits(model_file.exact["z/cdf"])
 
     @classmethod
     def load(
@@ -225,7 +228,7 @@ class Codec:
         Args:
             data: Bytes of a file, or a list of such.
             crop: Region (x, y, width, height) in pixels to synthesise; None for all of the picture.
-            max_pixels: The largest width x height that is decoded.
+            max_pixels: The largest width x height that is decoded, a side below 64 counted as 64.
             progress: As in `compress`.
 
         Returns:
@@ -252,7 +255,7 @@ class Codec:
         progress: Progress | None = None,
     ) -> Encoded:
         """Like `compress` of one picture, with everything known on the way."""
-        image = _check_image(image)
+        image = checks.check_image(image)
         index = self.quality_index(quality)
         if refine:
             _ = self.refiner  # whatever is wrong with it comes ahead of all work
@@ -294,9 +297,10 @@ class Codec:
         clock = _Clock()
         parts = container.unpack(data, max_pixels)
         self._check_origin(parts)
+        checks.check_length(parts, self._least_bits)
         index = parts.quality_index
-        region = _check_crop(crop, parts.width, parts.height)
-        rows, columns = (-(-size // IMAGE_MULTIPLE) for size in (parts.height, parts.width))
+        region = checks.check_crop(crop, parts.width, parts.height)
+        rows, columns = work.blocks(parts.width, parts.height)
         clock.lap("container")
         streams = Streams(parts.z_stream, parts.y_stream)
         shape = HYPER_STRIDE * rows, HYPER_STRIDE * columns
@@ -413,28 +417,3 @@ def _coding_bar(name, shape, progress) -> Iterator:
         return
     with progress(total=num_steps(height, width), desc=name) as bar:
         yield bar.update
-
-
-def _check_image(image) -> np.ndarray:
-    if isinstance(image, (str, bytes, os.PathLike)):
-        raise ImageError("a picture is an array of pixels, not a path; read the file first")
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(
-            f"a picture is uint8 [height, width, 3], not {image.dtype} {list(image.shape)}"
-        )
-    return image
-
-
-def _check_crop(crop, width, height):
-    """(rows, columns) of the region (x, y, width, height), None for None."""
-    if crop is None:
-        return None
-    x, y, w, h = crop
-    if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
-        raise ImageError(
-            f"the region {x},{y},{w},{h} (x,y,width,height) is not inside the picture of {width} x "
-            f"{height} pixels",
-            "crop",
-        )
-    return Span(y, y + h), Span(x, x + w)

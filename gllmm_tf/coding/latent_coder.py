@@ -197,8 +197,9 @@ class LatentCoder:
         The arguments are those of `write`.
         """
         y = tf.zeros(tf.shape(z_hat) * [HYPER_STRIDE, HYPER_STRIDE, 1], _F64)
-        handle, y_hat = self._code(symbols.Decoder(), y_stream, y, z_hat, index, key)
-        return y_hat, range_ops.entropy_decode_finalize(handle)
+        decoder = symbols.Decoder()
+        handle, y_hat = self._code(decoder, y_stream, y, z_hat, index, key)
+        return y_hat, decoder.is_at_end(handle)
 
     def _code(self, coder, string, y_hat, z_hat, index, key):
         phi = self.networks.hyper_synthesis(z_hat, index)

@@ -22,6 +22,7 @@ for d = 3..8 where d >= 2, and for d = 9..32 where d >= 8; only beyond that one 
 import numpy as np
 import tensorflow as tf
 
+from gllmm_tf import work
 from gllmm_tf.coding import empty_channels, range_ops, tables
 
 MAX_BLOCK = 28  # an encoder's |y - m| is below 2^29
@@ -55,6 +56,11 @@ class Encoder:
         """Codes one decision, int32 scalars; returns (handle, bit)."""
         return range_ops.entropy_encode_index(handle, row[None], bit[None]), bit
 
+    def goes_on(self, handle):
+        """Whether there is reason to code more, bool scalar."""
+        del handle
+        return tf.constant(True)
+
     def begin(self, handle):
         """Opens a batch: returns the state that `code` takes and returns."""
         log = tf.TensorArray(
@@ -84,10 +90,17 @@ class Encoder:
 
 
 class Decoder:
-    """The coder argument of `code_integers` that reads: it ignores the bits it is handed."""
+    """The coder argument of `code_integers` that reads: it ignores the bits it is handed.
+
+    Its handle is a pair: the state of tensorflow-compression's decoder, and the bits that are left of the
+    stream, float64, which the decisions use up. That one reads zeros behind the end, for ever; so nothing
+    more is read once `work.END_BYTES` of them have been used up.
+    """
 
     def start(self, string):
-        return range_ops.create_range_decoder(string, tf.constant(tables.decision_lookup()))
+        left = 8 * (tf.strings.length(string) + work.END_BYTES)
+        handle = range_ops.create_range_decoder(string, tf.constant(tables.decision_lookup()))
+        return handle, tf.cast(left, _F64)
 
     def steps_at_once(self, elements_per_step):
         del elements_per_step
@@ -95,19 +108,33 @@ class Decoder:
 
     def code_flag(self, handle, row, bit):
         del bit
-        handle, bits = range_ops.entropy_decode_index(handle, row[None], [1], tf.int32)
+        handle, bits = self._read(handle, row[None])
         return handle, bits[0]
+
+    def goes_on(self, handle):
+        return handle[1] > 0
 
     def begin(self, handle):
         return handle
 
     def code(self, state, phase, row, bit, element):
         del phase, bit, element
-        return range_ops.entropy_decode_index(state, row, tf.shape(row), tf.int32)
+        return self._read(state, row)
 
     def finish(self, state, step, num_steps):
         del step, num_steps
         return state
+
+    def is_at_end(self, handle):
+        """Whether the stream ended where the last decision was, bool scalar."""
+        handle, left = handle
+        return tf.logical_and(range_ops.entropy_decode_finalize(handle), left > 0)
+
+    def _read(self, handle, row):
+        handle, left = handle
+        handle, bits = range_ops.entropy_decode_index(handle, row, tf.shape(row), tf.int32)
+        costs = tf.gather(tf.constant(tables.decision_costs()), 2 * row + bits)
+        return (handle, left - tf.reduce_sum(costs)), bits
 
 
 def decision_row(part, whole):

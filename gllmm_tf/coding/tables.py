@@ -49,3 +49,33 @@ def decision_edges():
     """float64 [rows - 1]: probabilities of 0 at which the next row of `decision_lookup` takes over."""
     frequency = load()["frequency"].astype(np.float64)
     return (frequency[1:] + frequency[:-1]) / 2.0 ** (FREQUENCY_BITS + 1)
+
+
+@functools.cache
+def decision_costs():
+    """float64 [2 rows]: bits that a decision takes of a stream at least, of `row` and `bit` at 2 row + bit.
+
+    That is -log2 of its probability, rounded as the range coder rounds it: an interval of `size`, above
+    2^16, is cut at the integer below size x probability of 0.
+    """
+    unit = 1 << FREQUENCY_BITS
+    zero = load()["frequency"].astype(np.float64) / unit
+    one = np.minimum(1.0, 1.0 - zero + 1 / unit)
+    return -np.log2(np.stack([zero, one], 1)).reshape(-1)
+
+
+def least_bits(flat):
+    """Bits that the symbols of one position of z take of a stream at least.
+
+    Args:
+        flat: int [n], the tables of z, for every channel: minus the precision p <= 16, then the
+            cumulative frequencies 0, ..., 2^p.
+    """
+    flat = np.asarray(flat, np.int64).reshape(-1)
+    starts = np.nonzero(flat < 0)[0]
+    largest = [
+        np.max(np.diff(row[1:])) / 2.0 ** -row[0]
+        for row in np.split(flat, starts[1:])
+        if len(row) > 2
+    ]
+    return float(-np.sum(np.log2(np.minimum(1.0, np.array(largest) + 1 / (1 << FREQUENCY_BITS)))))

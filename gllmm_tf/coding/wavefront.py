@@ -132,10 +132,14 @@ def code_latent(coder, string, networks, families, components, phi, y, index, te
         return end, handle, cells
 
     _, handle, cells = tf.while_loop(
-        lambda t, *_: t < steps,
+        lambda t, handle, _: tf.logical_and(t < steps, coder.goes_on(handle)),
         body,
         (tf.constant(0), handle, latent.pad(y)),
-        shape_invariants=(tf.TensorShape([]), tf.TensorShape([]), tf.TensorShape([None, None])),
+        shape_invariants=(
+            tf.TensorShape([]),
+            tf.nest.map_structure(lambda _: tf.TensorShape([]), handle),
+            tf.TensorShape([None, None]),
+        ),
         parallel_iterations=1,
     )
     return handle, latent.crop(cells)

@@ -8,6 +8,7 @@ octets and string tensors.
 import numpy as np
 import tensorflow as tf
 
+from gllmm_tf.config import IMAGE_MULTIPLE
 from gllmm_tf.files import container
 
 _OCTETS = np.array([bytes([i]) for i in range(256)], object)  # by value, for want of an op
@@ -46,7 +47,7 @@ def unpack(data, identity, max_pixels, max_index):
     Args:
         data: string scalar, the whole file.
         identity: 8 bytes, the model's.
-        max_pixels: The largest width x height accepted.
+        max_pixels: The largest width x height accepted, a side below 64 counted as 64.
         max_index: The model's largest quality index.
 
     Returns:
@@ -118,14 +119,19 @@ def _read_size(octets, max_pixels):
     width, at = _read_varint(octets, tf.constant(_HEADER_BYTES), "width")
     height, at = _read_varint(octets, at, "height")
     size = tf.stack([height, width])
-    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    sides = tf.cast(size, tf.int64)
     declared = ["declares a picture of ", width, " x ", height, " pixels, "]
-    size = require(pixels > 0, [*declared, f"neither may be 0: {_BAD_WRITER}"], size)
+    size = require(tf.reduce_all(sides > 0), [*declared, f"neither may be 0: {_BAD_WRITER}"], size)
     return require(
-        pixels <= max_pixels,
+        counted_pixels(size) <= max_pixels,
         [*declared, f"more than the limit of {max_pixels} of this exported model"],
         (size, at),
     )
+
+
+def counted_pixels(size):
+    """`work.counted_pixels` of int32 [height, width]: int64 scalar."""
+    return tf.reduce_prod(tf.cast(tf.maximum(size, IMAGE_MULTIPLE), tf.int64))
 
 
 def crc32(data):

@@ -13,8 +13,10 @@ kernels are the range coder. docs/export.md says how to use the result.
 import numpy as np
 import tensorflow as tf
 
+from gllmm_tf import work
 from gllmm_tf.codec import padding
 from gllmm_tf.codec.regions import MAX_LATENT
+from gllmm_tf.coding import tables
 from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.export import container_graph
@@ -85,6 +87,7 @@ class ExportedCodec:
         self._identity = model_file.identity
         self.networks = float_networks(model_file)
         self._max_pixels = max_pixels
+        self._least_bits = tables.least_bits(model_file.exact["z/cdf"])
 
     def compress(self, image, quality=None):
         """image uint8 [H, W, 3] -> {"data": string}, the bytes of a file."""
@@ -92,6 +95,11 @@ class ExportedCodec:
         size = tf.shape(image)[:2]
         image = require(
             tf.reduce_all(size > 0), ["a picture has at least one pixel, not ", size], image
+        )
+        image = require(
+            container_graph.counted_pixels(size) <= self._max_pixels,
+            ["a picture of ", size, f" pixels has more than the limit of {self._max_pixels}"],
+            image,
         )
         gain_y, _, gain_z = self._gains(index)
         x = tf.cast(padding.pad(image)[None], tf.float32) * np.float32(1 / 255)  # as in Codec
@@ -111,7 +119,8 @@ class ExportedCodec:
         size, index, z_stream, y_stream = container_graph.unpack(
             data, self._identity, self._max_pixels, self._coder.highest_index
         )
-        z_hat = self._coder.read_z(z_stream, -(-size // IMAGE_MULTIPLE))
+        shape = self._shape_of_z(size, z_stream)
+        z_hat = self._coder.read_z(z_stream, shape)
         y_hat, sane = self._coder.read_y(z_hat, y_stream, index)
         y_hat = require(
             sane, ["the streams are damaged although the checksum fits; make the file again"], y_hat
@@ -135,6 +144,23 @@ class ExportedCodec:
         """y_hat float32 [B, h, w, N] -> {"x_hat": float32 [B, 16 h, 16 w, 3]}, not clipped."""
         _, inverse_y, _ = self._gains(self._quality_index(quality))
         return {"x_hat": _run(self.networks.g_s, y_hat * inverse_y)}
+
+    def _shape_of_z(self, size, z_stream):
+        """int32 [rows, columns], from a stream that can be long enough for them."""
+        shape = -(-size // IMAGE_MULTIPLE)
+        bits = self._least_bits * tf.cast(tf.reduce_prod(tf.cast(shape, tf.int64)), tf.float64)
+        have = tf.strings.length(z_stream)
+        return require(
+            tf.cast(have + work.END_BYTES, tf.float64) >= tf.floor(bits / 8),
+            [
+                "the z stream of ",
+                have,
+                " bytes is too short for ",
+                size,
+                " pixels (height x width)",
+            ],
+            shape,
+        )
 
     def _quality_index(self, quality):
         """int32 scalar: sixteenths of a quality step above quality 1."""

@@ -28,6 +28,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 
+from gllmm_tf import work
 from gllmm_tf.errors import FormatError
 
 MAGIC = b"\x89GLM"
@@ -120,7 +121,7 @@ def unpack(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
 
     Args:
       data: The whole file.
-      max_pixels: The largest width x height that is accepted.
+      max_pixels: The largest width x height that is accepted, a side below 64 counted as 64.
 
     Raises:
       FormatError: `data` is not a `.gllmm` file that this version reads.
@@ -143,10 +144,10 @@ def unpack(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
         raise FormatError(
             f"declares a picture of {width} x {height} pixels; neither may be 0: {_BAD_WRITER}"
         )
-    if width * height > max_pixels:
+    excess = work.excess(width, height, max_pixels)
+    if excess:
         raise FormatError(
-            f"declares a picture of {width} x {height} = {width * height} pixels, more than the "
-            f"limit of {max_pixels}: raise max_pixels if the file can be trusted",
+            f"declares a picture of {excess}: raise max_pixels if the file can be trusted",
             "max_pixels",
         )
     z_length = fields.varint("z stream length")

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from gllmm_tf import work
 from gllmm_tf.errors import ImageError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files.atomic import open_regular, reason, write_bytes_atomic
 from gllmm_tf.files.container import MAGIC, MAX_PIXELS, TAG_ALPHA, TAG_ICC
@@ -71,7 +72,7 @@ def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture
 
     Args:
         path: The file.
-        max_pixels: The largest width x height that is decoded.
+        max_pixels: The largest width x height that is decoded, a side below 64 counted as 64.
 
     Raises:
         ImageError: The file cannot be read or is not such a picture. The message names the file.
@@ -163,12 +164,9 @@ def _open_picture(file: BinaryIO, start: bytes, max_pixels: int, notes: list[str
     with pillow_errors(f"not a readable 8-bit picture in one of the formats {FORMAT_NAMES}"):
         image = Image.open(file, formats=FORMATS)
     width, height = image.size
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{width} x {height} = {width * height} pixels, more than the limit of {max_pixels}: "
-            "raise max_pixels",
-            "max_pixels",
-        )
+    excess = work.excess(width, height, max_pixels)
+    if excess:
+        raise ImageError(f"{excess}: raise max_pixels", "max_pixels")
     with pillow_errors("damaged or cut short", width * height):
         _refuse_high_bit_depth(image, start)
         _refuse_several_frames(image, notes)

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from gllmm_tf import work
 from gllmm_tf.errors import FormatError, ModelError
 
 PRECISION = 16
@@ -36,6 +37,7 @@ UNIT = 1 << PRECISION  # probabilities are multiples of 1 / UNIT
 _FULL = 1 << 32
 _LOW = UNIT - 1
 _HALF = UNIT // 2
+_WORDS_BEHIND = 2 + work.END_BYTES // 2  # two are read ahead
 _MAX_GAMMA_BITS = 30  # behind the first: escaped values have 32 bits
 
 
@@ -107,6 +109,9 @@ class RangeDecoder:
 
         Returns:
             List of int, 0 or 1.
+
+        Raises:
+            FormatError: the stream has ended long ago, where it reads zeros.
         """
         size, offset, at = self._size, self._offset, self._at
         words, end = self._words, len(self._words)
@@ -126,6 +131,8 @@ class RangeDecoder:
                 offset = offset << 16 | (words[at] if at < end else 0)
                 at += 1
         self._size, self._offset, self._at = size, offset, at
+        if at > end + _WORDS_BEHIND:
+            raise FormatError("the stream ends before its symbols do; make the file again")
         return bits
 
     def symbols(self, rows: Iterable[list[int]]) -> list[int]:

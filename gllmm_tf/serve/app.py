@@ -40,6 +40,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 import gllmm_tf
+from gllmm_tf import work
 from gllmm_tf.errors import GllmmError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files import container, images
 from gllmm_tf.serve.limits import Limits
@@ -187,12 +188,9 @@ class _Service:
             )
 
     def _check_pixels(self, width: int, height: int) -> None:
-        if width * height > self._limits.pixels:
-            raise HTTPException(
-                413,
-                f"{width} x {height} = {width * height} pixels, more than the limit of "
-                f"{self._limits.pixels}: send a smaller picture",
-            )
+        excess = work.excess(width, height, self._limits.pixels)
+        if excess:
+            raise HTTPException(413, f"{excess}: send a smaller picture")
 
     async def _answer_of(
         self, future: concurrent.futures.Future, request: Request, seconds: float

@@ -11,7 +11,7 @@ class Limits:
 
     Attributes:
         bytes: of a body.
-        pixels: width x height of a picture.
+        pixels: width x height of a picture, a side below 64 counted as 64.
         seconds: from the head of a request to its answer.
         threads: pictures that are worked on at a time.
         waiting: requests that may wait beyond these, bodies in transfer included.

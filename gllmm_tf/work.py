@@ -1,0 +1,56 @@
+"""How much work a picture is, known from its width and height alone, before anything is decoded.
+
+The networks see whole blocks of 64 x 64 pixels, so a strip is more work than its pixels say: a picture
+of n x 2 takes what one of n x 64 takes. Every limit on pixels therefore counts a side below 64 as 64.
+
+Its symbols need bytes, too. However a picture looks, the hyperprior's symbols of a block cost a
+model's smallest number of bits, so a stream cannot be much shorter than that: see `least_bytes`.
+"""
+
+from __future__ import annotations
+
+from gllmm_tf.config import IMAGE_MULTIPLE
+
+END_BYTES = 16
+"""How far a decoder may read beyond the end of a stream, where it finds zeros.
+
+An encoder leaves out zeros at the end of its last number. To leave out n bytes beyond the first three it
+has to end next to a multiple of 2^(8 n) by chance, and no picture has one chance in 2^100.
+"""
+
+
+def counted_pixels(width: int, height: int) -> int:
+    """Width x height as limits count them: a side below 64 as 64."""
+    return max(width, IMAGE_MULTIPLE) * max(height, IMAGE_MULTIPLE)
+
+
+def excess(width: int, height: int, limit: int) -> str:
+    """What is wrong with a picture of more than `limit` counted pixels; "" if nothing is."""
+    counted = counted_pixels(width, height)
+    if counted <= limit:
+        return ""
+    text = f"{width} x {height} = {width * height} pixels"
+    if counted != width * height:
+        text += f" (counted as {counted}: a side has at least {IMAGE_MULTIPLE})"
+    return f"{text}, more than the limit of {limit}"
+
+
+def blocks(width: int, height: int) -> tuple[int, int]:
+    """(rows, columns) of blocks of 64 x 64 pixels, which are the positions of z."""
+    return -(-height // IMAGE_MULTIPLE), -(-width // IMAGE_MULTIPLE)
+
+
+def padded_pixels(width: int, height: int) -> int:
+    """Pixels that the networks see."""
+    rows, columns = blocks(width, height)
+    return rows * columns * IMAGE_MULTIPLE**2
+
+
+def least_bytes(num_blocks: int, bits_per_block: float) -> int:
+    """The shortest that the z stream of so many blocks can be.
+
+    Args:
+        num_blocks: Positions of z.
+        bits_per_block: What all symbols of a position cost at least (`coding.tables.least_bits`).
+    """
+    return max(0, int(num_blocks * bits_per_block / 8) - END_BYTES)
