@@ -22,8 +22,8 @@ from tqdm import tqdm
 from experiments.common import places, program, records
 from experiments.common.pictures import find_images, read_image
 from experiments.common.program import LimitError
-from gllmm_tf.codec.base import Codec, Decoded
 from gllmm_tf.codec.backends import PORTABLE, TENSORFLOW
+from gllmm_tf.codec.base import Codec, Decoded
 
 WRITERS = (TENSORFLOW, PORTABLE)
 MOST_SHARE = 1e-3  # of the values of a picture

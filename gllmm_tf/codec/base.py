@@ -24,11 +24,11 @@ import numpy as np
 
 from gllmm_tf import work
 from gllmm_tf.codec import backends, checks
-from gllmm_tf.codec.regions import Crop, Progress, Region, Span
+from gllmm_tf.codec.regions import Crop, Progress, Region
 from gllmm_tf.coding import tables
 from gllmm_tf.coding.streams import Latents, Listener, Streams, num_steps
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
-from gllmm_tf.errors import FormatError, ImageError, ModelError, running_out_of_memory
+from gllmm_tf.errors import FormatError, ModelError, running_out_of_memory
 from gllmm_tf.files import container
 from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import read_model
