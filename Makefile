@@ -1,26 +1,33 @@
 # make demo   installs into .venv, compresses and decompresses a photograph, prints what it measured
 # make test   installs into .venv, checks format, lint and types, runs the tests, prints coverage
 # PYTHON=... picks the interpreter, 3.9 or later; by default one that TensorFlow has wheels for
+# PORTABLE_PYTHON=... picks one that TensorFlow has no wheels for, with which the portable half is tested
 # WORKERS=... how many processes run tests at once; each takes up to 3 GB
 # COVERAGE=  leaves the coverage out, which takes a third more time
 
 PYTHON ?= $(shell for v in 3.11 3.10 3.9 3.12 3.13 3.14; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done; echo python3)
+PORTABLE_PYTHON ?= $(shell for v in 3.13 3.14; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done)
 VENV ?= .venv
 JAX_VENV ?= .venv-jax
+PORTABLE_VENV ?= .venv-portable
 WORKERS ?= 2
 COVERAGE ?= --cov
 RUN = $(VENV)/bin/python
+
+PORTABLE_TESTS = tests/portable tests/cli tests/files tests/zoo tests/test_metrics.py tests/test_first_hour.py
 
 .PHONY: demo test format clean
 
 demo: $(VENV)/.demo
 	$(RUN) -m experiments.demo
 
-test: $(VENV)/.test $(JAX_VENV)/.python
+test: $(VENV)/.test $(JAX_VENV)/.python $(PORTABLE_VENV)/.python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	GLLMM_JAX_PYTHON="$$(cat $(JAX_VENV)/.python)" $(RUN) -m pytest -n $(WORKERS) --dist loadfile $(COVERAGE)
+	@python=$$(cat $(PORTABLE_VENV)/.python); [ -z "$$python" ] || \
+	  { set -x; "$$python" -m pytest -n $(WORKERS) --dist loadfile $(PORTABLE_TESTS); }
 
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
@@ -53,5 +60,17 @@ $(JAX_VENV)/.python: Makefile
 	  : > $@; \
 	fi
 
+# The half without TensorFlow. The file .python is empty where this machine has no such Python.
+$(PORTABLE_VENV)/.python: setup.py
+	@mkdir -p $(PORTABLE_VENV)
+	@if [ -n "$(PORTABLE_PYTHON)" ]; then \
+	  $(PORTABLE_PYTHON) -m venv $(PORTABLE_VENV) && \
+	  $(PORTABLE_VENV)/bin/python -m pip install --quiet -e '.[test,serve]' && \
+	  echo '$(abspath $(PORTABLE_VENV))/bin/python' > $@; \
+	else \
+	  echo 'the tests without TensorFlow are skipped: no Python 3.13 or 3.14 here (make PORTABLE_PYTHON=...)'; \
+	  : > $@; \
+	fi
+
 clean:
-	rm -rf $(VENV) $(JAX_VENV) demo build *.egg-info
+	rm -rf $(VENV) $(JAX_VENV) $(PORTABLE_VENV) demo build *.egg-info

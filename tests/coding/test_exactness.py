@@ -117,11 +117,22 @@ def test_independent_integer_evaluation(tiny_tensorflow_codec):
 
 SETTINGS = {
     "one thread": {"threads": "1"},
-    "two threads": {"threads": "2"},
     "oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
     "AVX2 only": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
 
+PORTABLE_SETTINGS = {
+    "portable, one thread": {"OPENBLAS_NUM_THREADS": "1"},
+    "portable, two threads": {"OPENBLAS_NUM_THREADS": "2"},
+    "portable, AVX2 only": {"OPENBLAS_CORETYPE": "Haswell"},
+    "portable, SSE only": {"OPENBLAS_CORETYPE": "Nehalem"},
+}
+
+HASHES = """
+parts = [np.asarray(edges, np.float64), np.asarray(total, np.float64)]
+parts = [part.tobytes() for part in parts] + list(codec.coder.encode(y_hat, z_hat, index))
+print(json.dumps([hashlib.sha256(part).hexdigest() for part in parts]))
+"""
 PROGRAM = """
 import hashlib, json, os, sys
 import numpy as np, tensorflow as tf
@@ -134,33 +145,48 @@ from coding import test_exactness
 import gllmm_tf
 codec = gllmm_tf.Codec.load(sys.argv[1], backend="tensorflow")
 y_hat, z_hat = test_exactness.latents(8)
+index = test_exactness.INDEX
 edges, total = test_exactness.frequencies(codec, y_hat, z_hat)
-parts = [edges.tobytes(), total.tobytes(), *codec.coder.encode(y_hat, z_hat, test_exactness.INDEX)]
-print(json.dumps([hashlib.sha256(part).hexdigest() for part in parts]))
+"""
+PORTABLE_PROGRAM = """
+import hashlib, json, sys
+import numpy as np
+import gllmm_tf
+codec = gllmm_tf.Codec.load(sys.argv[1], backend="portable")
+with np.load(sys.argv[2]) as stored:
+    y_hat, z_hat, index = stored["y_hat"], stored["z_hat"], int(stored["index"])
+mixture = codec.coder.integer_mixture(y_hat, z_hat, index)
+y = y_hat.reshape(-1)
+edges, total = np.stack([mixture.below(y - 0.5), mixture.below(y + 0.5)], 1), mixture.total
+assert "tensorflow" not in sys.modules
 """
 
 
-def test_threads_and_libraries(tiny_model_path, tiny_tensorflow_codec):
+def hashes(program, environment, *arguments):
+    """What a program of its own prints under some settings."""
+    result = subprocess.run(
+        [sys.executable, "-c", program + HASHES, *map(str, arguments)],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(result.stdout)
+
+
+def test_threads_libraries_and_backends(tiny_model_path, tiny_tensorflow_codec, tmp_path):
     y_hat, z_hat = latents(8)
     edges, total = frequencies(tiny_tensorflow_codec, y_hat, z_hat)
     streams = tiny_tensorflow_codec.coder.encode(y_hat, z_hat, INDEX)
-    parts = [edges.tobytes(), total.tobytes(), *streams]
+    parts = [edges.astype(np.float64).tobytes(), total.astype(np.float64).tobytes(), *streams]
     wanted = [hashlib.sha256(part).hexdigest() for part in parts]
+    tests = os.path.dirname(os.path.dirname(__file__))
     for name, environment in SETTINGS.items():
-        result = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                PROGRAM,
-                tiny_model_path,
-                os.path.dirname(os.path.dirname(__file__)),
-            ],
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert json.loads(result.stdout) == wanted, name
+        assert hashes(PROGRAM, environment, tiny_model_path, tests) == wanted, name
+    np.savez(tmp_path / "latents.npz", y_hat=y_hat, z_hat=z_hat, index=INDEX)
+    for name, environment in PORTABLE_SETTINGS.items():
+        found = hashes(PORTABLE_PROGRAM, environment, tiny_model_path, tmp_path / "latents.npz")
+        assert found == wanted, name
 
 
 def golden_latents(codec):

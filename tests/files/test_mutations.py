@@ -8,20 +8,28 @@ import zlib
 import numpy as np
 import pytest
 
+from gllmm_tf.codec.base import Codec
 from gllmm_tf.errors import FormatError, GllmmError
 
+BACKENDS = ("portable", "tensorflow")
 SECONDS = 20  # For one file of 96 x 144 pixels; a hundred times what it takes.
 
 
+@pytest.fixture(scope="module", params=BACKENDS)
+def codec(request, tiny_model_path):
+    pytest.importorskip({"portable": "onnxruntime"}.get(request.param, request.param))
+    return Codec.load(tiny_model_path, backend=request.param)
+
+
 @pytest.fixture(scope="module")
-def files(tiny_codec, sample_pixels):
+def files(codec, sample_pixels):
     """Two valid files of one picture, to mutate and to splice."""
-    return [tiny_codec.compress(sample_pixels, quality) for quality in (2, 6)]
+    return [codec.compress(sample_pixels, quality) for quality in (2, 6)]
 
 
 @pytest.fixture(scope="module")
-def picture(tiny_codec, files):
-    return tiny_codec.decompress(files[0])
+def picture(codec, files):
+    return codec.decompress(files[0])
 
 
 def truncate(rng, data, other):
@@ -79,13 +87,13 @@ def decode(codec, data, **kwargs):
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_mutated_files(tiny_codec, files, picture, block):
+def test_mutated_files(codec, files, picture, block):
     """50 files a block, 500 in all."""
     refused = 0
     for i in range(50):
         rng = random.Random(50 * block + i)
         data = rng.choice(MUTATIONS)(rng, *files)
-        result = decode(tiny_codec, data)
+        result = decode(codec, data)
         if isinstance(result, GllmmError):
             refused += 1
         else:
@@ -94,7 +102,7 @@ def test_mutated_files(tiny_codec, files, picture, block):
 
 
 @pytest.mark.parametrize("block", range(6))
-def test_forged_files(tiny_codec, files, block):
+def test_forged_files(codec, files, block):
     """The same damage with a checksum that fits: any picture of the declared size, or an error."""
     shapes = set()
     for i in range(20):
@@ -104,7 +112,7 @@ def test_forged_files(tiny_codec, files, block):
         if rng.random() < 0.5:  # Leave the header alone, so that the damage reaches the streams.
             body = files[0][:30] + body[30:]
         data = body + struct.pack("<I", zlib.crc32(body))
-        result = decode(tiny_codec, data, max_pixels=1 << 16)
+        result = decode(codec, data, max_pixels=1 << 16)
         if not isinstance(result, GllmmError):
             assert result.dtype == np.uint8 and result.shape[0] * result.shape[1] <= 1 << 16
             shapes.add(result.shape)
@@ -112,12 +120,12 @@ def test_forged_files(tiny_codec, files, block):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_random_streams(tiny_codec, files, seed):
+def test_random_streams(codec, files, seed):
     """A valid header with noise, or nothing, for streams."""
     rng = random.Random(seed)
     z_length = rng.choice((0, 1, 5, 40))
     streams = rng.randbytes(z_length + rng.choice((0, 1, 100, 3000)))
     body = files[0][:15] + b"\x90\x01\x60" + bytes([z_length]) + streams  # 144 x 96 pixels
     data = body + struct.pack("<I", zlib.crc32(body))
-    result = decode(tiny_codec, data)
+    result = decode(codec, data)
     assert isinstance(result, FormatError) or result.shape == (96, 144, 3)
