@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import flags
 
+from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.training.settings import FIELDS, Settings, item_kind, kind_of
 
@@ -133,6 +134,7 @@ def main(argv: list[str]) -> None:
         return
     try:
         settings = settings_of(values)
+        backends.need_tensorflow("training", None)
         from gllmm_tf.training.run import train  # late: help and bad flags need no TensorFlow
 
         train(settings)

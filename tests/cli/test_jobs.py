@@ -23,11 +23,12 @@ def test_tile_and_memory_reach_the_codec(monkeypatch, command):
     for flags, settings in (
         ([], {}),
         (["--tile", "200"], {"tile": 200}),
+        (["--backend", "tensorflow"], {"backend": "tensorflow"}),
         (["--memory", "70", "--tile", "1"], {"tile": 1, "memory": 70}),
     ):
         args = parse_args(["gllmm", command, "a", "--model", "m", *flags])
         jobs.Codecs(args).chosen()
-        assert seen.pop() == ("m", settings)
+        assert seen.pop() == ("m", {"backend": "auto", **settings})
 
 
 def test_several_files(folder, model, sample_pixels, capsys):

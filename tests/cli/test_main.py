@@ -14,6 +14,7 @@ import zlib
 import numpy as np
 import pytest
 from cli.commandline import ROOT, gllmm, process
+from conftest import TENSORFLOW
 from PIL import Image
 
 from gllmm_tf.cli import commands, parser
@@ -92,6 +93,10 @@ def test_training_and_the_use_of_what_was_trained(tmp_path, sample_pixels, monke
     line += " --batch=1 --steps=20 --log_every=10 --validation_images=1 --precision=float32"
     line += " --validation_size=64"
     trained = process("train", *line.split())
+    if not TENSORFLOW:
+        assert trained.returncode == 1 and trained.stderr.count("\n") == 1
+        assert "needs TensorFlow, which is not installed: pip install" in trained.stderr
+        return
     assert trained.returncode == 0, trained.stderr
     with open("run/metrics.jsonl") as file:
         rows = [json.loads(row) for row in file]

@@ -15,14 +15,11 @@ CONFIGS = {
     "cheng2020": cheng2020(6, entropy_widths=(16, 24)),
 }
 
-EIGHT = tuple(0.001 * 1.8**i for i in range(8))
-TINY = ModelConfig(num_filters=8, entropy_widths=(24, 32), lambdas=EIGHT)
-
 
 def model_file(name, seed=0, empty_rows=False):
-    """`ModelFile` of a name in `CONFIGS`, or of "tiny"; empty_rows: with a table of empty channels."""
+    """`ModelFile` of a configuration in `CONFIGS`; empty_rows: with a table of empty channels."""
     rng = np.random.default_rng(seed)
-    config = TINY if name == "tiny" else CONFIGS[name]
+    config = CONFIGS[name]
     weights = {part: _draw(rng, shapes) for part, shapes in transform_shapes(config).items()}
     weights["prior"] = []
     n, q = config.num_filters, len(config.lambdas)
