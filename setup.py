@@ -68,6 +68,11 @@ setup(
             "imagecodecs>=2023.1.23",  # JPEG XL in experiments/rate_distortion/rate_distortion.py
             "pillow-heif>=0.13",  # HEIF there; imagecodecs' wheels come without it
         ],
+        "formats": [
+            "pillow>=11.3",  # AVIF, which its wheels hold since then
+            "pillow-heif>=0.22,<2",  # HEIC
+            "pillow-jxl-plugin>=1.3,<2",  # JPEG XL
+        ],
         "originals": [
             "range-coder>=1.1",  # the coder of the released code, for experiments/speed/entropy_speed.py
         ],

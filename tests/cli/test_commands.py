@@ -8,10 +8,11 @@ import re
 import numpy as np
 import pytest
 from cli.commandline import error_line, gllmm, process
-from PIL import Image, ImageCms
+from PIL import Image
 
 from gllmm_tf.cli import reports
 from gllmm_tf.files import container
+from gllmm_tf.files.colour import make_profile
 
 MODEL_NAME = "tiny-for-tests"
 
@@ -37,7 +38,7 @@ def test_decoding_in_another_process(compressed, tiny_model_path, tiny_codec):
 
 
 def test_profile_and_alpha_come_back(folder, model, sample_pixels):
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = make_profile((0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (2.2,))
     alpha = np.random.default_rng(0).integers(0, 256, sample_pixels.shape[:2], dtype=np.uint8)
     rgba = np.dstack([sample_pixels, alpha])
     Image.fromarray(rgba).save("in.png", icc_profile=profile)
