@@ -7,6 +7,7 @@ of their own, stays as it is.
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from typing import NamedTuple
 from PIL import Image
 
 _ORIENTATION, _EXIF, _GPS, _INTEROP = 0x0112, 0x8769, 0x8825, 0xA005
-_THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
+_THUMBNAIL, _THUMBNAIL_BYTES, _XMP = 0x0201, 0x0202, 0x02BC
 _WIDTH, _HEIGHT = (0x0100, 0xA002), (0x0101, 0xA003)
 _TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
-_SHORT, _LONG = 3, 4
+_BYTE, _SHORT, _LONG = 1, 3, 4
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
 _TRANSPOSE = Image.Transpose
 _UPRIGHT = {
@@ -68,7 +69,7 @@ class _Directory(NamedTuple):
 class _Tree:
     """The directories of EXIF data; ValueError where they are damaged."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes | mmap.mmap):
         self._data = data
         self.order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4], "")
         if not self.order:
@@ -90,6 +91,9 @@ class _Tree:
             entries.append(_Entry(tag, kind, number, start, start + size))
         following = self._number(end, _LONG) if end + 4 <= len(self._data) else 0
         return _Directory(entries, following, end + 4)
+
+    def content(self, entry: _Entry) -> bytes:
+        return bytes(self._data[entry.at : entry.end])
 
     def value(self, entry: _Entry) -> int:
         return self._number(entry.at, _SHORT if entry.kind == _SHORT else _LONG)
@@ -205,27 +209,97 @@ def without_orientation(xmp: bytes) -> bytes:
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
-def of_tiff(image: Image.Image) -> tuple[bytes | None, list[int]]:
-    """EXIF data of what a TIFF file says of its picture, and the tags that do not fit there."""
-    source, result = image.getexif(), Image.Exif()
-    for tag in _DESCRIPTIVE:
-        if tag in source:
-            result[tag] = source[tag]
-    for tag in (_EXIF, _GPS):
-        if tag in source:
-            result[tag] = dict(source.get_ifd(tag))
-    others = {*_DESCRIPTIVE, _ORIENTATION, _EXIF, _GPS, *STRUCTURAL_TAGS}
-    left_out = [tag for tag in source if tag not in others]
-    return (result.tobytes().removeprefix(b"Exif\0\0") if len(result) else None), left_out
+def of_tiff(data: bytes | mmap.mmap, page: int) -> tuple[bytes | None, list[int]]:
+    """EXIF data of what a TIFF file says of its picture, and the tags that do not fit there.
+
+    Args:
+        data: The file.
+        page: Of the picture, from 0.
+
+    Raises:
+        ValueError: It is damaged, or a BigTIFF file.
+    """
+    tree = _Tree(data)
+    directory = tree.main
+    for _ in range(page):
+        directory = tree.directory(directory.next)
+    found = _values(tree, directory)
+    known = {*_DESCRIPTIVE, _EXIF, _GPS, _ORIENTATION, *STRUCTURAL_TAGS}
+    left_out = [tag for tag in found if tag not in known]
+    kept = {tag: found[tag] for tag in (*_DESCRIPTIVE, _EXIF, _GPS) if tag in found}
+    if not kept:
+        return None, left_out
+    header = data[:4] + struct.pack(tree.order + "I", 8)
+    return header + _pack(kept, tree.order, 8), left_out
 
 
-def for_tiff(exif: bytes | None, xmp: bytes | None) -> Image.Exif:
-    """What Pillow's writer of TIFF files takes, without tags that would contradict the pixels."""
-    result = Image.Exif()
+def into_tiff(data: bytes, exif: bytes | None, xmp: bytes | None) -> bytes:
+    """Adds EXIF data and an XMP packet to a TIFF file of one page.
+
+    Its directory is written anew behind everything else, without tags of the EXIF data that would
+    contradict the pixels.
+
+    Raises:
+        ValueError: The EXIF data are damaged.
+    """
+    target = _Tree(data)
+    entries = _values(target, target.main)
     if exif:
-        result.load(exif)
-        for tag in [tag for tag in result if tag in STRUCTURAL_TAGS or tag == _ORIENTATION]:
-            del result[tag]
+        source = _Tree(exif)
+        for tag, value in _values(source, source.main).items():
+            if tag not in STRUCTURAL_TAGS and tag != _ORIENTATION:
+                entries[tag] = _swapped(value) if source.order != target.order else value
     if xmp:
-        result[0x02BC] = xmp
-    return result
+        entries[_XMP] = _Value(_BYTE, len(xmp), xmp)
+    data += bytes(len(data) % 2)
+    header = data[:4] + struct.pack(target.order + "I", len(data))
+    return header + data[8:] + _pack(entries, target.order, len(data))
+
+
+class _Value(NamedTuple):
+    kind: int
+    number: int
+    content: bytes | dict[int, _Value]  # a directory of its own
+
+
+def _values(tree: _Tree, directory: _Directory, depth: int = 0) -> dict[int, _Value]:
+    """The entries of a directory with their values; damaged directories inside are left out."""
+    found: dict[int, _Value] = {}
+    for entry in directory.entries:
+        content: bytes | dict[int, _Value] = tree.content(entry)
+        if entry.tag in (_EXIF, _GPS, _INTEROP):
+            try:
+                inner = tree.directory(tree.value(entry)) if depth < 2 else _Directory([], 0, 0)
+            except ValueError:
+                continue
+            content = _values(tree, inner, depth + 1)
+        if entry.kind < len(_TYPE_BYTES) and content:
+            found[entry.tag] = _Value(entry.kind, entry.number, content)
+    return found
+
+
+def _swapped(value: _Value) -> _Value:
+    """A value in the other order of bytes."""
+    content = value.content
+    if isinstance(content, dict):
+        return value._replace(content={tag: _swapped(inner) for tag, inner in content.items()})
+    size = {5: 4, 10: 4}.get(value.kind, _TYPE_BYTES[value.kind])  # Rationals are pairs.
+    pieces = (content[i : i + size][::-1] for i in range(0, len(content), size))
+    return value._replace(content=b"".join(pieces))
+
+
+def _pack(entries: dict[int, _Value], order: str, at: int) -> bytes:
+    """A directory at this place of a file, with its values and inner directories behind it."""
+    table, behind = struct.pack(order + "H", len(entries)), b""
+    start = at + 2 + 12 * len(entries) + 4
+    for tag, (kind, number, content) in sorted(entries.items()):
+        place = struct.pack(order + "I", start + len(behind))
+        if isinstance(content, dict):
+            behind += _pack(content, order, start + len(behind))
+        elif len(content) > 4:
+            behind += content
+        else:
+            place = content.ljust(4, b"\0")
+        behind += bytes(len(behind) % 2)
+        table += struct.pack(order + "HHI", tag, kind, number) + place
+    return table + bytes(4) + behind

@@ -171,6 +171,8 @@ def _keep(opened: Opened, size, stripped, metadata: dict[int, bytes], notes) -> 
 
 
 def _orientation(opened: Opened, notes: list[str]) -> int:
+    if opened.orientation is not None:
+        return opened.orientation
     try:
         return exif.orientation_of(opened.exif, opened.xmp)
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import mmap
 from typing import BinaryIO
 
 from PIL import Image
@@ -17,7 +18,7 @@ from gllmm_tf.files.recognise import Kind
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255  # TIFF tags
 _REDUCED, _MASK = 1, 4  # bits of the former
-_SUB_DIRECTORIES, _DNG_VERSION, _XMP = 330, 50706, 700
+_ORIENTATION, _SUB_DIRECTORIES, _DNG_VERSION, _XMP = 274, 330, 50706, 700
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -31,6 +32,7 @@ class Opened:
         meaning: Of its values.
         exif: EXIF data from their TIFF header on.
         xmp: XMP packet.
+        orientation: 1..8 where the file says it outside its EXIF data.
         left_out: What else the file holds.
         key: The colour that is transparent in a PNG without palette, in samples of `bits` bits.
     """
@@ -40,6 +42,7 @@ class Opened:
     meaning: Meaning = Meaning()
     exif: bytes | None = None
     xmp: bytes | None = None
+    orientation: int | None = None
     left_out: list[str] = dataclasses.field(default_factory=list)
     key: tuple[int, ...] | None = None
 
@@ -78,7 +81,7 @@ def open_picture(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) 
     opened.xmp = _bytes(image.info.get("xmp")) or jpeg.xmp_of(image)
     opened.left_out = jpeg.left_out_of(image)
     if image.format == "TIFF":
-        _read_tags(opened, notes)
+        _read_tags(opened, file, notes)
     elif image.format == "GIF" and "comment" in image.info:
         opened.left_out.append("comment")
     elif image.format == "JXL" and opened.exif and not getattr(image, "jpeg", False):
@@ -160,15 +163,15 @@ def _choose_page(image: Image.Image, frames: int, notes: list[str]) -> None:
         notes.append(f"took the picture of full size among the {frames} in this TIFF file")
 
 
-def _read_tags(opened: Opened, notes: list[str]) -> None:
+def _read_tags(opened: Opened, file: BinaryIO, notes: list[str]) -> None:
     tags = opened.image.tag_v2  # type: ignore[attr-defined]
     opened.xmp = _bytes(tags.get(_XMP)) or opened.xmp
+    opened.orientation = tags.get(_ORIENTATION, None)
     try:
-        opened.exif, others = exif.of_tiff(opened.image)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            opened.exif, others = exif.of_tiff(data, opened.image.tell())
         opened.left_out += [f"TIFF tag {tag}" for tag in others]
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 (Pillow's reader of tags raises nearly anything)
+    except ValueError:
         notes.append("ignored unreadable EXIF data")
 
 

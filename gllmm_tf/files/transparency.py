@@ -33,20 +33,31 @@ def fill_invisible(colour: Image.Image, alpha: Image.Image) -> Image.Image:
         colour: Mode RGB or L.
         alpha: Mode L, of the same size.
     """
-    mask = alpha.point([0] + [255] * 255)
-    if mask.getextrema() == (0, 0):
-        return Image.new(colour.mode, colour.size)
-    if mask.getextrema() == (255, 255):
+    seen = np.asarray(alpha) > 0
+    if seen.all():
         return colour
-    rgba = colour.convert("RGB")
-    rgba.putalpha(mask)
-    grids = [rgba]
-    while grids[-1].getchannel("A").getextrema()[0] == 0:
-        coarse = grids[-1].reduce(2)  # Colours weighted by alpha.
-        coarse.putalpha(coarse.getchannel("A").point([0] + [255] * 255))
-        grids.append(coarse)
-    filled = grids[-1].convert("RGB")
-    for grid in reversed(grids[:-1]):
-        behind = filled.resize(grid.size, Image.Resampling.BILINEAR)
-        filled = Image.composite(grid.convert("RGB"), behind, grid.getchannel("A"))
-    return filled if colour.mode == "RGB" else filled.getchannel("R")
+    pixels = np.asarray(colour.convert("RGB"))
+    grids: list[tuple[np.ndarray, np.ndarray]] = [(pixels, seen)]
+    while grids[-1][1].any() and not grids[-1][1].all():
+        grids.append(_coarser(*grids[-1]))
+    filled = np.round(grids[-1][0]).astype(np.uint8) if seen.any() else np.zeros_like(pixels)
+    for pixels, seen in reversed(grids[:-1]):
+        size = seen.shape[::-1]
+        behind = np.asarray(Image.fromarray(filled).resize(size, Image.Resampling.BILINEAR))
+        filled = np.where(seen[..., None], np.round(pixels).astype(np.uint8), behind)
+    image = Image.fromarray(filled)
+    return image if colour.mode == "RGB" else image.getchannel("R")
+
+
+def _coarser(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over the seen ones of 2 x 2 pixels, float32 [H / 2, W / 2, 3], and where there are any."""
+    height, width = seen.shape
+    total = np.zeros(((height + 1) // 2, (width + 1) // 2, 3), np.float32)
+    count = np.zeros(total.shape[:2], np.float32)
+    for i in (0, 1):
+        for j in (0, 1):
+            part = seen[i::2, j::2]
+            rows, columns = part.shape
+            total[:rows, :columns] += pixels[i::2, j::2] * part[..., None]
+            count[:rows, :columns] += part
+    return total / np.maximum(count, 1)[..., None], count > 0

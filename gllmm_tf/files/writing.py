@@ -138,25 +138,19 @@ def _save(
         options["xmp"] = xmp
     if file_format in ("PNG", "WEBP") and exif_data is not None:
         options["exif"] = exif_data
-    elif file_format == "TIFF" and (exif_data is not None or xmp is not None):
-        return _save_tiff(image, options, exif_data, xmp, notes)
     encoded = _bytes_of(image, file_format, options)
-    if file_format == "JPEG" and (exif_data is not None or xmp is not None):
+    if exif_data is None and xmp is None:
+        return encoded
+    if file_format == "JPEG":
         whole, left_out = jpeg.with_segments(bytes(encoded), exif_data, xmp)
         notes += [f"left out: {name}, too large for JPEG" for name in left_out]
         return whole
+    if file_format == "TIFF":
+        try:
+            return exif.into_tiff(bytes(encoded), exif_data, xmp)
+        except ValueError:
+            notes.append("left out: EXIF, which is damaged")
     return encoded
-
-
-def _save_tiff(image, options, exif_data, xmp, notes: list[str]):
-    try:
-        tags = exif.for_tiff(exif_data, xmp)
-        return _bytes_of(image, "TIFF", {**options, "exif": tags})
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 (Pillow's writer of tags raises nearly anything)
-        notes.append("left out: EXIF or XMP, which cannot be written to TIFF")
-        return _bytes_of(image, "TIFF", options)
 
 
 def _bytes_of(image: Image.Image, file_format: str, options: dict):

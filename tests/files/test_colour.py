@@ -178,7 +178,9 @@ def test_stripped_profile_leaves_srgb(tmp_path, wide_profile):
 
 def test_profile_of_grey_that_is_srgb_changes_nothing(tmp_path):
     image = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    profile = bytearray(colour.make_profile(SRGB, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)))
+    profile = bytearray(
+        colour.make_profile(SRGB, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+    )
     profile[16:20] = b"GRAY"
     at = profile.index(b"rTRC")
     profile[at : at + 4] = b"kTRC"

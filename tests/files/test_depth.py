@@ -58,7 +58,9 @@ def test_16_bit_png(tmp_path, colour_type, channels):
 def test_tiff(tmp_path, values, bits, sample_format, photometric):
     (tmp_path / "a.tif").write_bytes(tiff(values, bits, sample_format, photometric))
     picture = read_image(tmp_path / "a.tif")
-    assert np.abs(picture.pixels - 255 * RAMP[..., None]).max() < (1.01 if values.ndim > 2 else 0.51)
+    assert np.abs(picture.pixels - 255 * RAMP[..., None]).max() < (
+        1.01 if values.ndim > 2 else 0.51
+    )
     assert picture.notes
 
 
@@ -84,7 +86,12 @@ def test_12_bit_tiff(tmp_path):
         (np.float32(RAMP - 0.5), 32, 3, "from -0.5 to 0.5"),
         (np.full((2, 2), np.nan, np.float32), 32, 3, "nan"),
         (np.full((2, 2), np.inf, np.float32), 32, 3, "inf"),
-        (np.int16(RAMP)[..., None].repeat(3, -1), 16, 2, "a TIFF picture, damaged or of a rare kind"),
+        (
+            np.int16(RAMP)[..., None].repeat(3, -1),
+            16,
+            2,
+            "a TIFF picture, damaged or of a rare kind",
+        ),
         (np.float32(RAMP)[..., None].repeat(3, -1), 32, 3, "a TIFF picture, damaged or of a rare"),
         (np.float64(RAMP), 64, 3, "a TIFF picture, damaged or of a rare kind"),
     ],
