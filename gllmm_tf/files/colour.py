@@ -50,6 +50,7 @@ _HDR = {16: "PQ", 18: "HLG"}
 _UNSPECIFIED = 2
 _GAMMA_TOLERANCE = 0.05  # libpng's; 1 / 2.2 stands for sRGB's curve.
 _CHROMATICITY_TOLERANCE = 0.002
+NO_OPTIMIZATION, _BLACK_POINT_COMPENSATION = 0x0100, 0x2000  # LittleCMS's; names since Pillow 10.3.
 _SAME_COLOUR = 1  # Of 255: two profiles that differ no more are one.
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
@@ -233,7 +234,7 @@ def is_srgb(profile: bytes) -> bool:
     steps = np.linspace(0, 255, 17).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(17, -1, 3)
     for intent in (ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Intent.PERCEPTUAL):
-        shown = to_srgb(Image.fromarray(grid), profile, intent, ImageCms.Flags.NOOPTIMIZE)
+        shown = to_srgb(Image.fromarray(grid), profile, intent, NO_OPTIMIZATION)
         if shown is None:
             return False
         if np.abs(np.asarray(shown).astype(int) - grid).max() > _SAME_COLOUR:
@@ -253,7 +254,7 @@ def to_srgb(
     profile: bytes,
     intent: ImageCms.Intent = ImageCms.Intent.RELATIVE_COLORIMETRIC,
     # Without optimisation: its lookup table of few nodes is coarse in the shadows.
-    flags: ImageCms.Flags = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOOPTIMIZE,
+    flags: int = _BLACK_POINT_COMPENSATION | NO_OPTIMIZATION,
 ) -> Image.Image | None:
     """Returns an image of mode L, RGB or CMYK in sRGB, or None if the profile does not work."""
     try:
@@ -263,7 +264,7 @@ def to_srgb(
             ImageCms.createProfile("sRGB"),
             renderingIntent=intent,
             outputMode="RGB",
-            flags=flags,
+            flags=flags,  # type: ignore[arg-type]
         )
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         # What little CMS says for lack of memory is the same.

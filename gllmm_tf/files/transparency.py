@@ -42,7 +42,7 @@ def fill_invisible(colour: Image.Image, alpha: Image.Image) -> Image.Image:
         grids.append(_coarser(*grids[-1]))
     filled = np.round(grids[-1][0]).astype(np.uint8) if seen.any() else np.zeros_like(pixels)
     for pixels, seen in reversed(grids[:-1]):
-        size = seen.shape[::-1]
+        size = (seen.shape[1], seen.shape[0])
         behind = np.asarray(Image.fromarray(filled).resize(size, Image.Resampling.BILINEAR))
         filled = np.where(seen[..., None], np.round(pixels).astype(np.uint8), behind)
     image = Image.fromarray(filled)

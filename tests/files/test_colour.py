@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from files.pictures import assert_refused, png, png_chunk
-from PIL import Image, ImageCms
+from PIL import Image
 
 from gllmm_tf.files import colour
 from gllmm_tf.files.container import TAG_ICC
@@ -41,7 +41,7 @@ def read_with(path, *chunks, value=55, channels=3):
 def shown(profile, rgb):
     """What a colour under a profile is in sRGB, without rounding to a grid by a table."""
     image = Image.new("RGB", (1, 1), tuple(rgb))
-    return np.array(colour.to_srgb(image, profile, flags=ImageCms.Flags.NOOPTIMIZE))[0, 0]
+    return np.array(colour.to_srgb(image, profile, flags=colour.NO_OPTIMIZATION))[0, 0]
 
 
 def expected_shown(points, gamma, rgb):

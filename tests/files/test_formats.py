@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from files.pictures import assert_refused, pixels_of, read_alpha
+from files.pictures import assert_refused, pixels_of, read_alpha, tiff
 from PIL import Image
 
 from gllmm_tf.errors import ImageError
@@ -152,23 +152,11 @@ def test_gif_gives_its_first_frame(tmp_path, rgb):
 # -------------------------------------------------------------------------------- pages of TIFF
 
 
-def pages(path, *pages):
-    """A TIFF file of (image, NewSubfileType) pages."""
-    images = []
-    for image, kind in pages:
-        image = image.copy()
-        image.encoderinfo = {"tiffinfo": {254: kind}}
-        images.append(image)
-    images[0].save(path, save_all=True, append_images=images[1:], tiffinfo={254: pages[0][1]})
-
-
-@pytest.mark.parametrize(
-    "kinds, chosen",
-    [((0, 1), 0), ((1, 0), 1), ((0, 1, 1), 0), ((1, 1, 0), 2), ((0, 4), 0), ((0, 5, 1), 0)],
-)
-def test_the_page_that_is_no_thumbnail(tmp_path, rgb, kinds, chosen):
+@pytest.mark.parametrize("kinds", [(0, 1), (1, 0), (0, 1, 1), (1, 1, 0), (0, 4), (0, 5, 1)])
+def test_the_page_that_is_no_thumbnail(tmp_path, rgb, kinds):
     small = rgb.resize((10, 6))
-    pages(tmp_path / "a.tif", *((small if kind & 1 else rgb, kind) for kind in kinds))
+    data = tiff(*((rgb if kind == 0 else small, kind) for kind in kinds))
+    (tmp_path / "a.tif").write_bytes(data)
     picture = read_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(picture.pixels, pixels_of(rgb))
     assert f"full size among the {len(kinds)}" in picture.note
@@ -177,7 +165,7 @@ def test_the_page_that_is_no_thumbnail(tmp_path, rgb, kinds, chosen):
 
 @pytest.mark.parametrize("kinds", [(0, 0), (2, 2), (1, 1), (0, 1, 0)])
 def test_several_pages_are_refused(tmp_path, rgb, kinds):
-    pages(tmp_path / "a.tif", *((rgb, kind) for kind in kinds))
+    (tmp_path / "a.tif").write_bytes(tiff(*((rgb, kind) for kind in kinds)))
     assert_refused(tmp_path / "a.tif", f"holds {len(kinds)} frames or pages")
 
 
