@@ -71,7 +71,9 @@ setup(
         "formats": [
             "pillow>=11.3",  # AVIF, which its wheels hold since then
             "pillow-heif>=0.22,<2",  # HEIC
-            "pillow-jxl-plugin>=1.3,<2",  # JPEG XL
+            # JPEG XL; 1.3.4 is the last with wheels for Python 3.9
+            "pillow-jxl-plugin>=1.3,<2; python_version >= '3.10'",
+            "pillow-jxl-plugin>=1.3,<=1.3.4; python_version < '3.10'",
         ],
         "originals": [
             "range-coder>=1.1",  # the coder of the released code, for experiments/speed/entropy_speed.py

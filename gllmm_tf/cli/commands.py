@@ -41,6 +41,7 @@ from gllmm_tf.cli.reports import (
 from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.files import atomic, images
+from gllmm_tf.files.grey import is_grey
 from gllmm_tf.files.metadata import crop_metadata
 from gllmm_tf.zoo import registry
 
@@ -74,7 +75,12 @@ def compress(args: argparse.Namespace) -> int:
             atomic.write_bytes_atomic(job.target, encoded.data)
             report = ""
             if args.verbose:
-                x_hat = codec.reconstruct(encoded.latents, (height, width), args.quality)
+                x_hat = codec.reconstruct(
+                    encoded.latents,
+                    (height, width),
+                    args.quality,
+                    is_grey=is_grey(picture.pixels),
+                )
                 report = compression_report(job.source, picture.pixels, x_hat, encoded)
         size, said = len(encoded.data), [*picture.notes, *encoded.notes]
 

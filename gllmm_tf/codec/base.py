@@ -325,10 +325,23 @@ class Codec:
         return self.coder.information_bits(*latents, self.quality_index(quality))
 
     def reconstruct(
-        self, latents: Latents, shape: tuple[int, int], quality: float | None = None
+        self,
+        latents: Latents,
+        shape: tuple[int, int],
+        quality: float | None = None,
+        *,
+        is_grey: bool = False,
     ) -> np.ndarray:
-        """The picture that a decoder will show for `Encoded.latents`; shape: (height, width)."""
-        return self.networks.synthesise(latents[0], self.quality_index(quality), shape)
+        """The picture that a decoder will show for `Encoded.latents`; shape: (height, width).
+
+        Args:
+            latents: Of the picture.
+            shape: (height, width).
+            quality: As in `encode`.
+            is_grey: Whether the picture was grey, R = G = B, and so comes back grey.
+        """
+        image = self.networks.synthesise(latents[0], self.quality_index(quality), shape)
+        return grey.make_grey(image) if is_grey else image
 
     def quality_index(self, quality: float | None) -> int:
         """Sixteenths of a quality step above quality 1, as the container has it.
