@@ -131,7 +131,7 @@ def test_pfm(tmp_path, channels, order):
     assert_refused(path, "cut short")
     path.write_bytes(header.encode() + (2 * values).astype(f"{order}f4").tobytes())
     assert_refused(path, "from 0 to 2")
-    assert_refused(path, "512 pixels.*limit of 511", max_pixels=511)
+    assert_refused(path, "512 pixels.*limit of 16383", max_pixels=16383)
 
 
 @pytest.mark.parametrize("header", [b"Pf\n", b"Pf\n0 1\n1\n", b"Pf\n1 1\nx\n", b"PF\n-1 -1\n1\n"])

@@ -95,7 +95,7 @@ def test_new_formats(tmp_path, rgb, alpha, name, extension):
             < 12
         )
     assert read_alpha(picture).shape == picture.pixels.shape[:2]
-    assert_refused(path, "5400 pixels.*limit of 5399", max_pixels=5399)
+    assert_refused(path, "more than the limit of 5399", max_pixels=5399)
     path.write_bytes(path.read_bytes()[:200])
     assert_refused(path, "damaged")
 
@@ -160,7 +160,7 @@ def test_the_page_that_is_no_thumbnail(tmp_path, rgb, kinds):
     picture = read_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(picture.pixels, pixels_of(rgb))
     assert f"full size among the {len(kinds)}" in picture.note
-    assert_refused(tmp_path / "a.tif", "600 pixels", max_pixels=599)
+    assert_refused(tmp_path / "a.tif", "more than the limit of 4095", max_pixels=4095)
 
 
 @pytest.mark.parametrize("kinds", [(0, 0), (2, 2), (1, 1), (0, 1, 0)])
