@@ -68,6 +68,13 @@ setup(
             "imagecodecs>=2023.1.23",  # JPEG XL in experiments/rate_distortion/rate_distortion.py
             "pillow-heif>=0.13",  # HEIF there; imagecodecs' wheels come without it
         ],
+        "formats": [
+            "pillow>=11.3",  # AVIF, which its wheels hold since then
+            "pillow-heif>=0.22,<2",  # HEIC
+            # JPEG XL; 1.3.4 is the last with wheels for Python 3.9
+            "pillow-jxl-plugin>=1.3,<2; python_version >= '3.10'",
+            "pillow-jxl-plugin>=1.3,<=1.3.4; python_version < '3.10'",
+        ],
         "originals": [
             "range-coder>=1.1",  # the coder of the released code, for experiments/speed/entropy_speed.py
         ],

@@ -21,6 +21,7 @@ from experiments.common import processes, program
 from experiments.common.pictures import find_images
 from experiments.common.program import ExperimentError, LimitError
 from gllmm_tf.codec.base import Codec
+from gllmm_tf.files.grey import is_grey
 from gllmm_tf.files.images import read_image
 
 
@@ -36,7 +37,9 @@ def encode(
             name = os.path.join(folder, f"{os.path.basename(path)}.{quality}.gllmm")
             with open(name, "wb") as file:
                 file.write(encoded.data)
-            expected[name] = codec.reconstruct(encoded.latents, pixels.shape[:2], quality)
+            expected[name] = codec.reconstruct(
+                encoded.latents, pixels.shape[:2], quality, is_grey=is_grey(pixels)
+            )
     return expected
 
 

@@ -23,9 +23,9 @@ from gllmm_tf.cli.jobs import (
 )
 from gllmm_tf.cli.reports import (
     PROGRAM,
+    Notes,
     Row,
     bpp,
-    complain,
     compression_report,
     evaluate_picture,
     failure,
@@ -41,6 +41,7 @@ from gllmm_tf.cli.reports import (
 from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.files import atomic, images
+from gllmm_tf.files.grey import is_grey
 from gllmm_tf.files.metadata import crop_metadata
 from gllmm_tf.zoo import registry
 
@@ -51,6 +52,7 @@ PIXELS_AT_ONCE = 1 << 24  # Together; a larger picture is worked on alone.
 
 def compress(args: argparse.Namespace) -> int:
     check_quality(args.quality)
+    notes = Notes(args.verbose)
     jobs = plan(args, EXTENSION, images.PICTURE_EXTENSIONS)
     codecs = Codecs(args, args.quality)
     progress = progress_of(jobs)
@@ -59,7 +61,7 @@ def compress(args: argparse.Namespace) -> int:
 
     def compress(job: Job) -> Report:
         atomic.check_target(job.target, job.source)
-        picture = images.read_image(job.source, args.max_pixels)
+        picture = images.read_image(job.source, args.max_pixels, strip=args.strip)
         codec = codecs.chosen()
         height, width = picture.pixels.shape[:2]
         with room.take(width * height):
@@ -73,13 +75,17 @@ def compress(args: argparse.Namespace) -> int:
             atomic.write_bytes_atomic(job.target, encoded.data)
             report = ""
             if args.verbose:
-                x_hat = codec.reconstruct(encoded.latents, (height, width), args.quality)
+                x_hat = codec.reconstruct(
+                    encoded.latents,
+                    (height, width),
+                    args.quality,
+                    is_grey=is_grey(picture.pixels),
+                )
                 report = compression_report(job.source, picture.pixels, x_hat, encoded)
-        size, note = len(encoded.data), picture.note
+        size, said = len(encoded.data), [*picture.notes, *encoded.notes]
 
         def tell():
-            if note:
-                complain(f"{job.source}: note: {note}")
+            notes.tell(job.source, said)
             if report:
                 say(report)
             totals.update(bytes=size, pixels=width * height)
@@ -99,6 +105,7 @@ def compress(args: argparse.Namespace) -> int:
 
 def decompress(args: argparse.Namespace) -> int:
     jobs = plan(args, ".png", (EXTENSION,))
+    notes = Notes(args.verbose)
     codecs = Codecs(args)
     progress = progress_of(jobs)
     room = Room(PIXELS_AT_ONCE)
@@ -116,10 +123,11 @@ def decompress(args: argparse.Namespace) -> int:
             metadata = decoded.metadata
             if args.crop:
                 metadata = crop_metadata(metadata, (width, height), args.crop)
-            images.write_image(job.target, decoded.image, metadata)
+            said = images.write_image(job.target, decoded.image, metadata)
         size, seconds = len(data), decoded.seconds
 
         def tell():
+            notes.tell(job.source, said)
             if args.verbose:
                 say(
                     f"{one_line(job.source)}: {width} x {height}, {size} bytes, "

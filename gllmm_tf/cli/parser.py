@@ -10,7 +10,10 @@ from absl.flags import argparse_flags
 
 from gllmm_tf.cli.reports import PROGRAM
 from gllmm_tf.codec import backends
+from gllmm_tf.errors import ImageError
 from gllmm_tf.files import container
+from gllmm_tf.files.metadata import tags_to_strip
+from gllmm_tf.files.recognise import FORMAT_NAMES
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -37,10 +40,17 @@ def _add_compress(commands) -> None:
     command = commands.add_parser(
         "compress",
         help="pictures -> .gllmm files",
-        description="Compresses a picture (PNG, JPEG, WebP, TIFF or BMP, 8 bits a channel).",
+        description=f"Compresses a picture ({FORMAT_NAMES}).",
         usage="%(prog)s [options] IN [OUT]\n       %(prog)s [options] --output_dir DIR IN...",
     )
     _add_files(command, "OUT is IN.gllmm by default")
+    command.add_argument(
+        "--strip",
+        type=_strippable,
+        default=(),
+        metavar="KINDS",
+        help="leave out some of exif,xmp,icc or all; without its profile a picture is made sRGB",
+    )
     _add_model(command)
     _add_limits(command)
     command.add_argument("--verbose", action="store_true", help="print bpp, PSNR, MS-SSIM, times")
@@ -168,6 +178,14 @@ def _add_limits(parser) -> None:
         help="megabytes that the transforms may take for a tile (default 1000); a picture that "
         "fits is one tile",
     )
+
+
+def _strippable(text: str) -> str:
+    try:
+        tags_to_strip(text)
+    except ImageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _region(text: str) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from gllmm_tf import metrics
 from gllmm_tf.errors import GllmmError, is_out_of_memory
 from gllmm_tf.files import atomic, container, images
+from gllmm_tf.files.metadata import NAMES
 from gllmm_tf.zoo import registry
 
 if TYPE_CHECKING:
@@ -40,6 +41,21 @@ def failure(path: str | None, error: BaseException) -> str | None:
 
 def complain(line: str) -> None:
     _write(f"{PROGRAM}: {one_line(line)}", sys.stderr)
+
+
+class Notes:
+    """Notes on files; what tells of something left out is told for one file of a run only."""
+
+    def __init__(self, all_of_them: bool = False):
+        self._all = all_of_them
+        self._told: set[str] = set()
+
+    def tell(self, path: str, notes: Iterable[str]) -> None:
+        """Prints the notes on a file, on one line of stderr."""
+        new = [note for note in notes if self._all or note not in self._told]
+        if new:
+            complain(f"{path}: note: {'; '.join(new)}")
+        self._told.update(note for note in new if note.startswith(images.LEFT_OUT))
 
 
 def say(text: str) -> None:
@@ -88,9 +104,8 @@ def compression_report(source: str, pixels: np.ndarray, x_hat: np.ndarray, encod
 def info_report(path: str, data: bytes, contents: container.Container) -> str:
     c = contents
     payload = sum(map(len, c.metadata.values()))
-    kinds = {container.TAG_ICC: "colour profile", container.TAG_ALPHA: "alpha"}
     metadata = ", ".join(
-        f"{kinds.get(tag, f'unknown ({tag})')} {len(value)} bytes"
+        f"{NAMES.get(tag, f'unknown ({tag})')} {len(value)} bytes"
         for tag, value in c.metadata.items()
     )
     name = registry.name_of(c.model_id) or "not among the shipped ones"

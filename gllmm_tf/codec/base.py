@@ -29,7 +29,8 @@ from gllmm_tf.coding import tables
 from gllmm_tf.coding.streams import Latents, Listener, Streams, num_steps
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from gllmm_tf.errors import FormatError, ModelError, running_out_of_memory
-from gllmm_tf.files import container
+from gllmm_tf.files import container, grey
+from gllmm_tf.files.metadata import size_notes
 from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import read_model
 
@@ -84,11 +85,13 @@ class Encoded(NamedTuple):
         data: Bytes of the file.
         seconds: {stage: seconds}.
         latents: (y_hat, z_hat), float32 integers.
+        notes: Lines for the user.
     """
 
     data: bytes
     seconds: dict[str, float]
     latents: Latents
+    notes: tuple[str, ...] = ()
 
 
 class Decoded(NamedTuple):
@@ -279,11 +282,12 @@ class Codec:
             quality_index=index,
             z_stream=streams.z,
             y_stream=streams.y,
-            metadata=dict(metadata or {}),
+            metadata=_with_grey(metadata or {}, image),
         )
         data = container.pack(parts)
         clock.lap("container")
-        return Encoded(data, clock.seconds, Latents(y_hat, z_hat))
+        notes = size_notes(parts.metadata, len(streams.z) + len(streams.y))
+        return Encoded(data, clock.seconds, Latents(y_hat, z_hat), notes)
 
     def decode(
         self,
@@ -310,6 +314,8 @@ class Codec:
         clock.lap("entropy decoding")
         size = parts.height, parts.width
         image = self.networks.synthesise(latents.y_hat, index, size, region, progress)
+        if container.TAG_GREY in parts.metadata:
+            image = grey.make_grey(image)
         clock.lap("synthesis")
         quality = 1 + index / QUALITY_STEPS if self.num_qualities else None
         return Decoded(image, dict(parts.metadata), quality, clock.seconds, latents)
@@ -319,10 +325,23 @@ class Codec:
         return self.coder.information_bits(*latents, self.quality_index(quality))
 
     def reconstruct(
-        self, latents: Latents, shape: tuple[int, int], quality: float | None = None
+        self,
+        latents: Latents,
+        shape: tuple[int, int],
+        quality: float | None = None,
+        *,
+        is_grey: bool = False,
     ) -> np.ndarray:
-        """The picture that a decoder will show for `Encoded.latents`; shape: (height, width)."""
-        return self.networks.synthesise(latents[0], self.quality_index(quality), shape)
+        """The picture that a decoder will show for `Encoded.latents`; shape: (height, width).
+
+        Args:
+            latents: Of the picture.
+            shape: (height, width).
+            quality: As in `encode`.
+            is_grey: Whether the picture was grey, R = G = B, and so comes back grey.
+        """
+        image = self.networks.synthesise(latents[0], self.quality_index(quality), shape)
+        return grey.make_grey(image) if is_grey else image
 
     def quality_index(self, quality: float | None) -> int:
         """Sixteenths of a quality step above quality 1, as the container has it.
@@ -393,6 +412,12 @@ class Codec:
         """What surrounds the decoding of y_hat [*shape, N], for backends that prepare g_s meanwhile."""
         del shape, region
         return contextlib.nullcontext()
+
+
+def _with_grey(metadata: Mapping[int, bytes], image: np.ndarray) -> dict[int, bytes]:
+    """Metadata that say whether the picture is grey, so that it comes back so."""
+    others = {tag: data for tag, data in metadata.items() if tag != container.TAG_GREY}
+    return {**others, container.TAG_GREY: b""} if grey.is_grey(image) else others
 
 
 class _Clock:

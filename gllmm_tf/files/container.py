@@ -40,6 +40,9 @@ MAX_PIXELS_FOR_OTHERS = 1 << 24
 FLAG_METADATA = 0x01
 TAG_ICC = 1  # Colour profile (ICC), zlib-compressed.
 TAG_ALPHA = 2  # Alpha channel, an 8-bit grey PNG of the picture's size.
+TAG_GREY = 3  # The picture is grey: R = G = B is restored. No payload.
+TAG_EXIF = 4  # EXIF data from their TIFF header on, zlib-compressed.
+TAG_XMP = 5  # XMP packet, zlib-compressed.
 
 _HEADER = struct.Struct("<4sBBB8s")  # magic, format version, flags, quality index, model identity
 _CHECKSUM = struct.Struct("<I")

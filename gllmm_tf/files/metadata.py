@@ -1,18 +1,26 @@
-"""What travels beside the pixels: alpha and colour profile <-> bytes of the container."""
+"""What travels beside the pixels: alpha, colour profile, EXIF and XMP <-> bytes of the container."""
 
 from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from PIL import Image
 
 from gllmm_tf.errors import FormatError, ImageError
-from gllmm_tf.files.container import TAG_ALPHA
+from gllmm_tf.files.container import TAG_ALPHA, TAG_EXIF, TAG_GREY, TAG_ICC, TAG_XMP
 from gllmm_tf.files.pillow_errors import pillow_errors
 
-_MAX_PROFILE_BYTES = 1 << 24
+MAX_BYTES = 1 << 24  # Of a profile, EXIF data or an XMP packet.
+NAMES = {
+    TAG_ICC: "colour profile",
+    TAG_ALPHA: "alpha",
+    TAG_GREY: "grey",
+    TAG_EXIF: "EXIF",
+    TAG_XMP: "XMP",
+}
+STRIPPABLE = {"exif": TAG_EXIF, "xmp": TAG_XMP, "icc": TAG_ICC}
 
 
 def crop_metadata(
@@ -65,22 +73,62 @@ def unpack_alpha(data: bytes, size: tuple[int, int]) -> Image.Image:
         raise FormatError(f"{error}; make the file again") from error
 
 
-def pack_profile(profile: bytes) -> bytes:
-    """The bytes of an ICC profile, compressed."""
-    return zlib.compress(profile, 9)
+def pack_bytes(content: bytes) -> bytes:
+    """A profile, EXIF data or an XMP packet, compressed."""
+    return zlib.compress(content, 9)
 
 
-def unpack_profile(data: bytes) -> bytes:
-    """The bytes of an ICC profile.
+def unpack_bytes(tag: int, data: bytes) -> bytes:
+    """What `pack_bytes` was given.
+
+    Args:
+        tag: Of the metadata, for the message.
+        data: Their payload.
 
     Raises:
-        FormatError: They are damaged, or far more than a profile has.
+        FormatError: It is damaged, or far more than such metadata have.
     """
+    damaged = f"the {NAMES[tag]} is damaged"
     decoder = zlib.decompressobj()
     try:
-        profile = decoder.decompress(data, _MAX_PROFILE_BYTES)
+        content = decoder.decompress(data, MAX_BYTES)
     except zlib.error as error:
-        raise FormatError(f"the colour profile is damaged: {error}") from error
+        raise FormatError(f"{damaged}: {error}") from error
     if not decoder.eof or decoder.unused_data:
-        raise FormatError("the colour profile is damaged or absurdly large")
-    return profile
+        raise FormatError(f"{damaged} or absurdly large")
+    return content
+
+
+def tags_to_strip(strip: str | Iterable[str]) -> frozenset[int]:
+    """Returns the tags of metadata that are to be left out.
+
+    Args:
+        strip: Names among "exif", "xmp", "icc" and "all", also as one text with commas.
+
+    Raises:
+        ImageError: There is no such kind.
+    """
+    names = strip.split(",") if isinstance(strip, str) else list(strip)
+    tags: set[int] = set()
+    for name in filter(None, (name.strip().lower() for name in names)):
+        if name == "all":
+            tags.update(STRIPPABLE.values())
+        elif name in STRIPPABLE:
+            tags.add(STRIPPABLE[name])
+        else:
+            raise ImageError(
+                f"cannot strip {name!r}; give some of {', '.join(STRIPPABLE)} or all", "strip"
+            )
+    return frozenset(tags)
+
+
+def size_notes(metadata: Mapping[int, bytes], stream_bytes: int) -> tuple[str, ...]:
+    """A line if what could be stripped takes more bytes than the picture itself, else none."""
+    kinds = {name: len(metadata[tag]) for name, tag in STRIPPABLE.items() if tag in metadata}
+    if sum(kinds.values()) <= stream_bytes:
+        return ()
+    names = ",".join(kinds)
+    return (
+        f"its metadata ({names}) take {sum(kinds.values())} bytes, the picture {stream_bytes}: "
+        f"strip {names} to leave them out",
+    )

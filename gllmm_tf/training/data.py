@@ -20,14 +20,14 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from tqdm import tqdm
 
 from gllmm_tf import errors
+from gllmm_tf.files import images
 from gllmm_tf.files.atomic import replacing, write_bytes_atomic
 from gllmm_tf.training import crops
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 def find_pictures(globs):
@@ -136,19 +136,15 @@ class Pictures:
 
 
 def decode(path):
-    """Returns the picture at `path` as uint8 RGB [height, width, 3].
+    """Returns the picture at `path` as uint8 RGB [height, width, 3], as `gllmm compress` reads it.
 
     Raises:
-        errors.ImageError: not a readable picture.
+        errors.ImageError: not a readable picture. errors.OutOfMemoryError: too little memory.
     """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise errors.ImageError(
-            f"{path}: not a readable picture ({error}); remove it or narrow train_glob",
-            "train_glob",
-        ) from error
+        return images.read_image(path).pixels
+    except errors.ImageError as error:
+        raise errors.ImageError(f"{error}; remove it or narrow train_glob", "train_glob") from error
 
 
 def _decode_all(paths, pixels_path, shapes_path):

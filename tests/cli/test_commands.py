@@ -8,10 +8,11 @@ import re
 import numpy as np
 import pytest
 from cli.commandline import error_line, gllmm, process
-from PIL import Image, ImageCms
+from PIL import Image
 
 from gllmm_tf.cli import reports
 from gllmm_tf.files import container
+from gllmm_tf.files.colour import make_profile
 
 MODEL_NAME = "tiny-for-tests"
 
@@ -37,7 +38,7 @@ def test_decoding_in_another_process(compressed, tiny_model_path, tiny_codec):
 
 
 def test_profile_and_alpha_come_back(folder, model, sample_pixels):
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = make_profile((0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (2.2,))
     alpha = np.random.default_rng(0).integers(0, 256, sample_pixels.shape[:2], dtype=np.uint8)
     rgba = np.dstack([sample_pixels, alpha])
     Image.fromarray(rgba).save("in.png", icc_profile=profile)
@@ -121,6 +122,60 @@ def test_notes_go_to_stderr(folder, model, capsys):
     Image.open("photo.png").convert("CMYK").save("in.tif")
     assert gllmm("compress", *model, "in.tif") == 0
     assert "in.tif: note: converted from CMYK" in error_line(capsys)
+
+
+def test_what_is_left_out_is_said_once_a_run(folder, model, capsys):
+    for name in ("a.jpg", "b.jpg"):
+        Image.open("photo.png").save(name, comment=b"hello")
+    Image.open("photo.png").convert("CMYK").save("c.jpg")
+    Image.open("photo.png").convert("CMYK").save("d.jpg")
+    assert gllmm("compress", *model, "--output_dir", "out", "*.jpg") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "gllmm: a.jpg: note: left out: comment"
+    assert [line.split(":")[1] for line in lines[1:]] == [" c.jpg", " d.jpg"]
+    assert gllmm("compress", *model, "--verbose", "--output_dir", "out", "*.jpg") == 0
+    assert "b.jpg: note: left out: comment" in capsys.readouterr().err
+
+
+def test_exif_is_kept_shown_and_stripped(folder, model, capsys):
+    exif = Image.Exif()
+    exif[0x10F], exif[0x112] = "Maker", 6
+    Image.open("photo.png").save("a.jpg", exif=exif)
+    assert gllmm("compress", *model, "a.jpg") == 0
+    assert gllmm("decompress", *model, "a.jpg.gllmm", "a.webp") == 0
+    with Image.open("a.webp") as image:
+        assert image.size == (96, 144) and image.getexif()[0x10F] == "Maker"
+    capsys.readouterr()
+    assert gllmm("info", "a.jpg.gllmm") == 0
+    assert re.search(r"metadata   EXIF \d+ bytes\n", capsys.readouterr().out)
+    assert gllmm("compress", *model, "--strip", "exif,xmp", "a.jpg", "b.gllmm") == 0
+    assert not container.unpack(pathlib.Path("b.gllmm").read_bytes()).metadata
+    assert gllmm("decompress", *model, "a.jpg.gllmm", "a.ppm") == 0
+    assert "left out: EXIF, for which PPM has no place" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        gllmm("compress", *model, "--strip", "gps", "a.jpg")
+    assert caught.value.code == 2
+    assert "cannot strip 'gps'; give some of exif, xmp, icc or all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_grey_is_grey_again(folder, model, mode, capsys):
+    image = Image.open("photo.png").convert("L").convert(mode)
+    if mode == "LA":
+        image.putalpha(Image.effect_noise(image.size, 50))
+    image.save("grey.png")
+    assert gllmm("compress", *model, "--verbose", "grey.png") == 0
+    shown = float(re.search(r"PSNR ([\d.]+)", capsys.readouterr().out)[1])
+    assert gllmm("decompress", *model, "grey.png.gllmm", "out.png") == 0
+    with Image.open("out.png") as out:
+        assert out.mode == mode
+        if mode == "L":
+            error = np.asarray(out, float) - np.asarray(image)
+            assert 20 * np.log10(255 / np.sqrt(np.mean(error**2))) == pytest.approx(
+                shown, abs=0.006
+            )
+    assert gllmm("info", "grey.png.gllmm") == 0
+    assert "grey 0 bytes" in capsys.readouterr().out
 
 
 def test_existing_output_is_replaced(folder, model, tiny_codec, sample_pixels):

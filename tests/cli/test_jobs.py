@@ -46,7 +46,7 @@ def test_several_files(folder, model, sample_pixels, capsys):
     assert out == f"compressed 3 of 5 files: {size} bytes, {bpp:.4f} bpp\n"
     lines = err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("gllmm: in/broken.png: not a readable 8-bit picture")
+    assert lines[0].startswith("gllmm: in/broken.png: not a readable picture")
     assert lines[1] == "gllmm: gone: cannot be read: No such file or directory"
 
     assert gllmm("decompress", *model, "--output_dir", "back", "out/deep/*.gllmm") == 0

@@ -36,6 +36,43 @@ def test_round_trip(tiny_tensorflow_codec, sample_pixels, shape, quality):
     np.testing.assert_array_equal(decoded.image, wanted)
 
 
+@pytest.mark.parametrize("quality", [1, 8])
+def test_grey_comes_back_grey(tiny_codec, sample_pixels, quality):
+    """For three bytes; what does not know the tag shows RGB."""
+    grey = sample_pixels[..., :1].repeat(3, -1)
+    encoded = tiny_codec.encode(grey, quality)
+    decoded = tiny_codec.decode(encoded.data)
+    assert decoded.metadata == {container.TAG_GREY: b""}
+    for channel in (1, 2):
+        np.testing.assert_array_equal(decoded.image[..., 0], decoded.image[..., channel])
+    wanted = tiny_codec.reconstruct(encoded.latents, grey.shape[:2], quality)
+    assert np.abs(decoded.image[..., 0] - wanted.mean(-1)).max() <= 0.5
+    again = tiny_codec.reconstruct(encoded.latents, grey.shape[:2], quality, is_grey=True)
+    np.testing.assert_array_equal(decoded.image, again)
+    crop = tiny_codec.decompress(encoded.data, crop=(5, 7, 20, 10))
+    assert np.ptp(crop, axis=-1).max() == 0
+    parts = container.unpack(encoded.data)
+    unknown = container.Container(**{**vars(parts), "metadata": {}})
+    assert len(encoded.data) == len(container.pack(unknown)) + 3
+    np.testing.assert_array_equal(tiny_codec.decompress(container.pack(unknown)), wanted)
+
+
+@pytest.mark.parametrize("channel", range(3))
+def test_one_pixel_of_another_colour_is_not_grey(tiny_codec, sample_pixels, channel):
+    pixels = sample_pixels[..., :1].repeat(3, -1)
+    pixels[-1, -1, channel] ^= 1
+    assert tiny_codec.decode(tiny_codec.compress(pixels)).metadata == {}
+    said = tiny_codec.compress(pixels, metadata={container.TAG_GREY: b""})
+    assert tiny_codec.decode(said).metadata == {}
+
+
+def test_metadata_larger_than_the_picture_are_said(tiny_codec, sample_pixels):
+    large = {container.TAG_EXIF: bytes(100_000), container.TAG_ALPHA: b"alpha"}
+    notes = tiny_codec.encode(sample_pixels, metadata=large).notes
+    assert len(notes) == 1 and "(exif) take 100000 bytes" in notes[0]
+    assert tiny_codec.encode(sample_pixels, metadata={container.TAG_EXIF: b"small"}).notes == ()
+
+
 def test_size_is_information_plus_little(tiny_tensorflow_codec, sample_pixels, tiny_model_path):
     model = CompressionModel.load(tiny_model_path)
     for quality in (1.0, 4.0):

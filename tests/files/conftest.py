@@ -5,6 +5,8 @@ import pytest
 from files.pictures import SIZE
 from PIL import Image, ImageCms
 
+from gllmm_tf.files.colour import make_profile
+
 
 @pytest.fixture(scope="module")
 def rgb():
@@ -24,3 +26,9 @@ def alpha():
 @pytest.fixture(scope="module")
 def srgb_profile():
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture(scope="module")
+def wide_profile():
+    """Adobe RGB, by its numbers."""
+    return make_profile((0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (2.2,))

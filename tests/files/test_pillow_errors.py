@@ -107,7 +107,7 @@ def test_what_is_damage_and_what_is_not(monkeypatch, error):
     [
         ("open", MemoryError()),
         ("open", OSError(errno.ENOMEM, "Cannot allocate memory")),
-        ("exif_transpose", MemoryError()),
+        ("turning", MemoryError()),
         ("to_array", MemoryError()),
     ],
 )
@@ -119,7 +119,7 @@ def test_reading_says_that_memory_ran_out(tmp_path, monkeypatch, step, error):
     Image.new("RGB", (4, 4)).save(path)
     target = {
         "open": (images, "open_regular"),
-        "exif_transpose": (images.ImageOps, "exif_transpose"),
+        "turning": (images.exif, "upright"),
         "to_array": (images.np, "empty"),
     }[step]
     monkeypatch.setattr(*target, fail)

@@ -1,7 +1,6 @@
 """Pictures that are refused: too deep, several, damaged, too large, none."""
 
 import os
-import struct
 
 import numpy as np
 import pytest
@@ -10,36 +9,6 @@ from PIL import Image
 
 from gllmm_tf.errors import ImageError
 from gllmm_tf.files.images import read_image
-
-
-@pytest.mark.parametrize("colour_type, channels", [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_16_bit_png(tmp_path, colour_type, channels):
-    path = tmp_path / "a.png"
-    path.write_bytes(png(4, 2, 16, colour_type, (b"\0" + b"\1\2" * 4 * channels) * 2))
-    assert_refused(path, "16-bit pictures are not supported; convert it to 8 bits")
-
-
-@pytest.mark.parametrize(
-    "dtype, pattern", [("uint16", "16-bit"), ("int32", "32-bit integer"), ("float32", "floating")]
-)
-def test_deep_tiff(tmp_path, dtype, pattern):
-    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "a.tif")
-    assert_refused(tmp_path / "a.tif", f"{pattern}.*8 bits")
-
-
-def test_16_bit_rgb_tiff(tmp_path):
-    """Pillow would read its upper bytes as an 8-bit picture without a word."""
-    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 3, 122), (259, 3, 1, 1), (262, 3, 1, 2),
-               (273, 4, 1, 128), (277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, 6)]  # fmt: skip
-    data = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
-    for tag, kind, count, value in entries:
-        data += struct.pack("<HHII", tag, kind, count, value)
-    data += bytes(4)  # No further directory.
-    assert len(data) == 122
-    data += struct.pack("<3H", 16, 16, 16) + b"\1\2\3\4\5\6"
-    (tmp_path / "a.tif").write_bytes(data)
-    assert Image.open(tmp_path / "a.tif").mode == "RGB"
-    assert_refused(tmp_path / "a.tif", "16-bit pictures")
 
 
 def test_lab_tiff(tmp_path, rgb):
@@ -65,10 +34,10 @@ def test_multi_picture_jpeg_gives_its_main_picture(tmp_path, rgb):
 @pytest.mark.parametrize(
     "data, pattern",
     [
-        (b"", "not a readable 8-bit picture"),
-        (b"hello", "not a readable 8-bit picture"),
-        (bytes(1000), "not a readable 8-bit picture"),
-        (b"\x89PNG\r\n\x1a\n", "not a readable 8-bit picture"),
+        (b"", "not a readable picture: an empty file"),
+        (b"hello", "not a readable picture: a text file"),
+        (bytes(1000), "not a readable picture: a file that begins with zeros only"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable picture: a PNG picture, damaged"),
         (b"\x89GLM\x01" + bytes(50), "gllmm file already.*decompress"),
         (png(60000, 60000, 8, 2, b"\0"), "MAX_IMAGE_PIXELS"),
         (png(8, 8, 8, 2, b"\0" * 30), "damaged or cut short"),
@@ -77,11 +46,6 @@ def test_multi_picture_jpeg_gives_its_main_picture(tmp_path, rgb):
 def test_what_is_not_a_picture(tmp_path, data, pattern):
     (tmp_path / "a.png").write_bytes(data)
     assert_refused(tmp_path / "a.png", pattern)
-
-
-def test_gif_is_not_among_the_formats(tmp_path, rgb):
-    rgb.save(tmp_path / "a.gif")
-    assert_refused(tmp_path / "a.gif", "PNG, JPEG, WebP, TIFF and BMP")
 
 
 def test_limit_on_pixels(tmp_path, rgb):

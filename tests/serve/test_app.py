@@ -140,13 +140,13 @@ def bad_requests(png, packed):
     noise = np.random.default_rng(1).bytes(500)
     return {
         "cut picture": ("/compress", png[: len(png) // 2], "damaged or cut short"),
-        "noise": ("/compress", noise, "not a readable 8-bit picture"),
+        "noise": ("/compress", noise, "not a readable picture"),
         "packed already": ("/compress", packed, "did you mean decompress?"),
         "empty": ("/compress", b"", "the body is empty"),
         "no number": ("/compress?quality=high", png, "quality is not a number"),
         "no quality": ("/compress?quality=nan", png, "quality is not a number"),
         "beyond": ("/compress?quality=9", png, "from 1 to 8"),
-        "16 bits": ("/compress", file_of(np.zeros([9, 9], np.uint16)), "16-bit"),
+        "32 bits": ("/compress", file_of(np.zeros([9, 9], np.int32)), "32-bit"),
         "flipped bit": ("/decompress", bytes(flipped), "checksum"),
         "cut file": ("/decompress", packed[:-5], "checksum"),
         "other model": ("/decompress", bytes(foreign), "written by model"),

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gllmm_tf import errors
+from gllmm_tf.files import images
 from gllmm_tf.training import data
 
 QUALITIES = 8
@@ -218,6 +219,46 @@ def test_pictures_of_other_kinds_become_rgb(tmp_path):
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     np.testing.assert_array_equal(data.decode(tmp_path / "grey.png"), grey[..., None].repeat(3, -1))
+
+
+@pytest.mark.parametrize(
+    "kind", ["16 bits", "float", "signed", "palette", "turned", "alpha", "grey"]
+)
+def test_pictures_are_read_as_for_compressing(tmp_path, kind):
+    ramp = np.tile(np.linspace(0, 1, 64), (16, 1))
+    path = tmp_path / f"a.{'tif' if kind in ('float', 'signed') else 'png'}"
+    options = {}
+    if kind == "16 bits":
+        image = Image.fromarray((ramp * 65535).astype(np.uint16))
+    elif kind == "float":
+        image = Image.fromarray(ramp.astype(np.float32))
+    elif kind == "signed":
+        options = {"tiffinfo": {339: 2}}
+        image = Image.fromarray(np.round(ramp * 255).astype(np.uint8) ^ 0x80)
+    elif kind == "palette":
+        image = Image.fromarray(np.round(ramp * 255).astype(np.uint8)).convert("P")
+    else:
+        image = Image.fromarray(np.round(ramp * 255).astype(np.uint8)).convert("RGB")
+    if kind == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options = {"exif": exif}
+    if kind == "alpha":
+        image.putalpha(Image.effect_noise(image.size, 60))
+    image.save(path, **options)
+    decoded = data.decode(path)
+    np.testing.assert_array_equal(decoded, images.read_image(path).pixels)
+    expected = np.rot90(ramp, -1) if kind == "turned" else ramp
+    if kind != "alpha":
+        assert np.abs(decoded - 255 * expected[..., None]).max() <= 1
+
+
+@pytest.mark.parametrize("values", [np.ones((9, 9), np.int32), np.full((9, 9), 2, np.float32)])
+def test_what_compressing_refuses_is_refused(tmp_path, values):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    for read in (data.decode, images.read_image):
+        with pytest.raises(errors.ImageError, match="a.tif: "):
+            read(tmp_path / "a.tif")
 
 
 def test_unreadable_picture_is_named(folder, tmp_path):

@@ -8,13 +8,16 @@ the runner, and what it imports of this package
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import shutil
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.training import data
@@ -109,9 +112,20 @@ def write_pictures(
     piece_bytes: int = pictures.PIECE_BYTES,
 ) -> None:
     """Writes the pictures at these paths into an exported step; see `write`."""
-    decode = data.decode if kind == "pixels" else lambda path: np.fromfile(path, np.uint8)
+    decode = data.decode if kind == "pixels" else _file_for_any_reader
     place = os.path.join(folder, manifest.PICTURES)
     pictures.write(place, kind, (decode(path) for path in paths), fingerprint, piece_bytes)
+
+
+def _file_for_any_reader(path: str) -> np.ndarray:
+    """A picture's file, uint8 [bytes]: a PNG of its pixels where Pillow alone would read it otherwise."""
+    pixels = data.decode(path)
+    with contextlib.suppress(Exception), Image.open(path) as image:
+        if np.array_equal(np.asarray(image.convert("RGB")), pixels):
+            return np.fromfile(path, np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    return np.frombuffer(png.getvalue(), np.uint8)
 
 
 def copy_runner(folder: str) -> None:
