@@ -16,28 +16,25 @@ import contextlib
 import functools
 import os
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, overload
 
 import numpy as np
 
 from gllmm_tf import work
-from gllmm_tf.codec import backends, checks
+from gllmm_tf.codec import backends, checks, stages, targets
+from gllmm_tf.codec.encoding import Encoded, Encoding
 from gllmm_tf.codec.regions import Crop, Progress, Region
 from gllmm_tf.coding import tables
-from gllmm_tf.coding.streams import Latents, Listener, Streams, num_steps
+from gllmm_tf.coding.streams import Latents, Listener, Streams
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from gllmm_tf.errors import FormatError, ModelError, running_out_of_memory
 from gllmm_tf.files import container, grey
-from gllmm_tf.files.metadata import size_notes
 from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import read_model
 
 if TYPE_CHECKING:
     from gllmm_tf.codec.refinement import Refiner
-
-SHOWN_POSITIONS = 4096  # of y, from which on coding it has a progress bar
 
 
 class Networks(Protocol):
@@ -48,6 +45,10 @@ class Networks(Protocol):
     def analyse(
         self, image: np.ndarray, index: int, progress: Progress | None = None
     ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def features(self, image: np.ndarray, progress: Progress | None = None) -> np.ndarray: ...
+
+    def latents(self, features: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]: ...
 
     def synthesise(
         self,
@@ -76,22 +77,6 @@ class Coder(Protocol):
     def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray: ...
 
     def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float: ...
-
-
-class Encoded(NamedTuple):
-    """One coded picture.
-
-    Attributes:
-        data: Bytes of the file.
-        seconds: {stage: seconds}.
-        latents: (y_hat, z_hat), float32 integers.
-        notes: Lines for the user.
-    """
-
-    data: bytes
-    seconds: dict[str, float]
-    latents: Latents
-    notes: tuple[str, ...] = ()
 
 
 class Decoded(NamedTuple):
@@ -171,11 +156,19 @@ class Codec:
         """Integer qualities 1..Q, or None for a fixed-rate model."""
         return self.config.num_qualities
 
+    @property
+    def highest_index(self) -> int | None:
+        """The quality index of the highest quality, or None for a fixed-rate model."""
+        return self.num_qualities and QUALITY_STEPS * (self.num_qualities - 1)
+
     def compress(
         self,
         image: np.ndarray | Sequence[np.ndarray],
         quality: float | None = None,
         *,
+        target_size: int | str | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
         metadata: Mapping[int, bytes] | None = None,
         refine: int = 0,
         progress: Progress | None = None,
@@ -186,6 +179,10 @@ class Codec:
             image: uint8 [H, W, 3], any size from 1 x 1; or uint8 [B, H, W, 3], or a list of pictures.
             quality: 1..Q for a variable-rate model, rounded to a sixteenth; None for the default, and
                 for a fixed-rate model.
+            target_size: Bytes that each file has at most, in place of a quality: the highest quality
+                is taken that fits, metadata included. A number, or a text such as "200k" or "1.5M".
+            target_bpp: The same in bits per pixel of the picture.
+            target_psnr: dB that each decoded picture has at least: the smallest file is taken.
             metadata: {tag: bytes} for the container.
             refine: Rounds of descent on the latents (`gllmm_tf/codec/refinement.py`): a smaller file
                 for the same quality. Ten are a good number; each costs a gradient through g_s and the
@@ -196,11 +193,18 @@ class Codec:
             bytes, or a list of bytes.
 
         Raises:
-            ImageError: not such a picture. ModelError: the quality is not the model's, or the model
-            cannot be used for this. OutOfMemoryError: there is too little memory. GllmmError: `refine`
+            ImageError: not such a picture, or no quality keeps the target. ModelError: the quality is
+            not the model's, or the model cannot be used for this. OutOfMemoryError: there is too little memory. GllmmError: `refine`
             without TensorFlow.
         """
-        options: dict[str, Any] = {"metadata": metadata, "refine": refine, "progress": progress}
+        options: dict[str, Any] = {
+            "target_size": target_size,
+            "target_bpp": target_bpp,
+            "target_psnr": target_psnr,
+            "metadata": metadata,
+            "refine": refine,
+            "progress": progress,
+        }
         if isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4:
             return [self.encode(one, quality, **options).data for one in image]
         return self.encode(cast(np.ndarray, image), quality, **options).data
@@ -253,41 +257,26 @@ class Codec:
         image: np.ndarray,
         quality: float | None = None,
         *,
+        target_size: int | str | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
         metadata: Mapping[int, bytes] | None = None,
         refine: int = 0,
         progress: Progress | None = None,
     ) -> Encoded:
         """Like `compress` of one picture, with everything known on the way."""
         image = checks.check_image(image)
+        target = targets.chosen(target_size, target_bpp, target_psnr)
+        targets.check_beside_quality(target, quality)
         index = self.quality_index(quality)
+        search = None
         if refine:
             _ = self.refiner  # whatever is wrong with it comes ahead of all work
-        clock = _Clock()
-        height, width = image.shape[:2]
-        y, z = self.networks.analyse(image, index, progress)
-        z_hat = np.round(z)
-        clock.lap("analysis")
-        if refine:
-            y_hat = self._refined(image, y, z_hat, index, refine, progress)
-            clock.lap("refinement")
-        else:
-            y_hat = np.round(y)
-        with _coding_bar("entropy coding", y_hat.shape, progress) as tell:
-            streams = self.coder.encode(y_hat, z_hat, index, tell=tell)
-        clock.lap("entropy coding")
-        parts = container.Container(
-            model_id=self.identity,
-            width=width,
-            height=height,
-            quality_index=index,
-            z_stream=streams.z,
-            y_stream=streams.y,
-            metadata=_with_grey(metadata or {}, image),
-        )
-        data = container.pack(parts)
-        clock.lap("container")
-        notes = size_notes(parts.metadata, len(streams.z) + len(streams.y))
-        return Encoded(data, clock.seconds, Latents(y_hat, z_hat), notes)
+            search = functools.partial(self._refined, rounds=refine, progress=progress)
+        encoding = Encoding(self, image, _with_grey(metadata or {}, image), search, progress)
+        if target is None:
+            return encoding.at(index)
+        return targets.encode(encoding, target, self.highest_index)
 
     def decode(
         self,
@@ -298,7 +287,7 @@ class Codec:
         progress: Progress | None = None,
     ) -> Decoded:
         """Like `decompress` of one file, with everything known on the way."""
-        clock = _Clock()
+        clock = stages.Clock()
         parts = container.unpack(data, max_pixels)
         self._check_origin(parts)
         checks.check_length(parts, self._least_bits)
@@ -308,7 +297,7 @@ class Codec:
         clock.lap("container")
         streams = Streams(parts.z_stream, parts.y_stream)
         shape = HYPER_STRIDE * rows, HYPER_STRIDE * columns
-        bar = _coding_bar("entropy decoding", shape, progress)
+        bar = stages.coding_bar("entropy decoding", shape, progress)
         with self.while_decoding(shape, region), bar as tell:
             latents = self.coder.decode(streams, (rows, columns), index, tell=tell)
         clock.lap("entropy decoding")
@@ -418,27 +407,3 @@ def _with_grey(metadata: Mapping[int, bytes], image: np.ndarray) -> dict[int, by
     """Metadata that say whether the picture is grey, so that it comes back so."""
     others = {tag: data for tag, data in metadata.items() if tag != container.TAG_GREY}
     return {**others, container.TAG_GREY: b""} if grey.is_grey(image) else others
-
-
-class _Clock:
-    """Seconds per named stage."""
-
-    def __init__(self):
-        self.seconds = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage):
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-
-
-@contextlib.contextmanager
-def _coding_bar(name, shape, progress) -> Iterator:
-    """Yields what hears of the steps of coding y, [h, w, ..] = shape; None for a small picture."""
-    height, width = shape[:2]
-    if progress is None or height * width < SHOWN_POSITIONS:
-        yield None
-        return
-    with progress(total=num_steps(height, width), desc=name) as bar:
-        yield bar.update

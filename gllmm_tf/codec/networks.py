@@ -119,22 +119,38 @@ class PixelNetworks:
             ModelError: a latent is not finite. OutOfMemoryError: a tile does not fit.
         """
         with self._turns["analysis"], running_out_of_memory("the analysis", _SMALLER_TILES):
-            return self._analyse(image, index, progress)
+            return self._latents(self._features(image, progress), index)
 
-    def _analyse(self, image, index, progress):
-        g_a, h_a = self.analysis_transforms
-        gain_y, _, gain_z = self.gains(index)
+    def features(self, image: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """y ahead of its gain, float32 [h, w, N]: what all qualities of a picture have in common."""
+        with self._turns["analysis"], running_out_of_memory("the analysis", _SMALLER_TILES):
+            return self._features(image, progress)
+
+    def latents(self, features: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `analyse` returns, of the picture's `features`, which stay as they are."""
+        with self._turns["analysis"], running_out_of_memory("the analysis", _SMALLER_TILES):
+            return self._latents(np.array(features), index)
+
+    def _features(self, image, progress):
+        g_a, _ = self.analysis_transforms
         size, read_x = reader(image)
         n = self._config.num_filters
+        y = np.empty([*(length // LATENT_STRIDE for length in size), n], np.float32)
+        for r, c, part in self._tiles(g_a, read_x, size, 1, None, "analysis", progress):
+            y[r.start : r.stop, c.start : c.stop] = part[0]
+        return y
+
+    def _latents(self, y, index):
+        """(y times its gain, in place; z)."""
+        _, h_a = self.analysis_transforms
+        gain_y, _, gain_z = self.gains(index)
 
         def read_y(r, c):
             return tf.constant(y[None, r.start : r.stop, c.start : c.stop])
 
-        y = np.empty([*(length // LATENT_STRIDE for length in size), n], np.float32)
-        for r, c, part in self._tiles(g_a, read_x, size, 1, None, "analysis", progress):
-            y[r.start : r.stop, c.start : c.stop] = (part * gain_y)[0]
+        y *= np.reshape(gain_y, [-1])
         size = y.shape[0], y.shape[1]
-        z = np.empty([*(length // HYPER_STRIDE for length in size), n], np.float32)
+        z = np.empty([*(length // HYPER_STRIDE for length in size), y.shape[2]], np.float32)
         for r, c, part in self._tiles(h_a, read_y, size, LATENT_STRIDE):
             z[r.start : r.stop, c.start : c.stop] = (part * gain_z)[0]
         for latent in (y, z):

@@ -224,7 +224,9 @@ def test_progress_of_large_pictures_only(
     data, pixels, none = shown(tiny_tensorflow_codec)
     assert none == []
     assert shown(tiles_codec)[2] == [("analysis", 2, 2), ("synthesis", 2, 2)]
-    monkeypatch.setattr("gllmm_tf.codec.base.SHOWN_POSITIONS", 96)  # 8 x 12, all of this picture's
+    monkeypatch.setattr(
+        "gllmm_tf.codec.stages.SHOWN_POSITIONS", 96
+    )  # 8 x 12, all of this picture's
     again, pixels_again, coding = shown(tiny_tensorflow_codec)
     assert coding == [("entropy coding", 33, 33), ("entropy decoding", 33, 33)]
     assert again == data and np.array_equal(pixels_again, pixels)

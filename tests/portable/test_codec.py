@@ -153,7 +153,7 @@ def test_progress(codec, monkeypatch):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr("gllmm_tf.codec.base.SHOWN_POSITIONS", 1)
+    monkeypatch.setattr("gllmm_tf.codec.stages.SHOWN_POSITIONS", 1)
     tiled = PortableCodec(codec.model_file, tile=64)
     tiled.decompress(tiled.compress(picture(64, 200), progress=Bar), progress=Bar)
     named = [bar.desc for bar in bars]
