@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -25,8 +24,12 @@ import tensorflow as tf
 
 from gllmm_tf.errors import GllmmError
 
-PACKAGES = ("tensorflow_compression_ops", "tensorflow_compression")
-LIBRARY = os.path.join("cc", "libtensorflow_compression.so")
+# Spelled as the packages spell it: TensorFlow knows a library that it has loaded by its path alone, and
+# has no operations for whoever loads it under another one.
+LIBRARIES = {
+    "tensorflow_compression_ops": "cc/libtensorflow_compression.so",
+    "tensorflow_compression": "python/ops/../../cc/libtensorflow_compression.so",
+}
 
 _OPERATIONS = (
     "create_range_decoder",
@@ -64,11 +67,10 @@ def _library() -> ModuleType:
 
 
 def _library_files() -> Iterator[str]:
-    """The libraries that are installed; one whose package is imported comes first."""
-    for package in sorted(PACKAGES, key=lambda name: name not in sys.modules):
+    for package, library in LIBRARIES.items():
         spec = importlib.util.find_spec(package)
         for folder in (spec and spec.submodule_search_locations) or ():
-            path = os.path.join(folder, LIBRARY)
+            path = os.path.join(folder, library)
             if os.path.exists(path):
                 yield path
 

@@ -59,7 +59,7 @@ class GDN(tf.keras.layers.Layer):
     `i` and `j` run over the channels (last axis). beta starts at 1 and is at least 1e-6, gamma starts at
     a tenth of the identity and is at least 0; both are `NonNegative`.
 
-    Input and output: float [..., C].
+    Input and output: float [B, ..., C] with one to three axes between.
     """
 
     def __init__(self, inverse: bool = False, **kwargs):

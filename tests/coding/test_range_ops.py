@@ -30,18 +30,31 @@ def operations(monkeypatch):
 
 
 def installed():
-    """{package: its folder} of what is installed."""
-    specs = {name: importlib.util.find_spec(name) for name in range_ops.PACKAGES}
-    return {name: spec.submodule_search_locations[0] for name, spec in specs.items() if spec}
+    """(package, its folder) of what is installed."""
+    for name in range_ops.LIBRARIES:
+        spec = importlib.util.find_spec(name)
+        if spec:
+            return name, spec.submodule_search_locations[0]
+    raise AssertionError("no package brings the operations")
 
 
-@pytest.mark.parametrize("name", range_ops.PACKAGES)
-def test_either_package_will_do(operations, name):
-    """Under the other's name, that is: on one TensorFlow only one of them loads."""
-    (folder, *_) = installed().values()
-    operation = operations({name: folder})
-    handle = operation("create_range_encoder")([], tf.constant(LOOKUP))
-    assert operation("entropy_encode_finalize")(handle).dtype == tf.string
+def with_broken_library(name, folder):
+    path = folder / range_ops.LIBRARIES[name]
+    for parent in (path.parent, folder / "cc"):
+        parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"no library")
+
+
+def test_the_library_is_shared_with_its_package(operations):
+    """Whoever comes second gets the operations as well."""
+    name, folder = installed()
+    assert range_ops.create_range_encoder
+    package = importlib.import_module(name)
+    for create in (
+        package.create_range_encoder,
+        operations({name: folder})("create_range_encoder"),
+    ):
+        assert create([], tf.constant(LOOKUP)).dtype == tf.variant
 
 
 def test_nothing_is_installed(operations):
@@ -53,12 +66,9 @@ def test_nothing_is_installed(operations):
 
 
 def test_a_library_of_another_tensorflow(operations, tmp_path):
-    folders = {}
-    for name in range_ops.PACKAGES:
-        folders[name] = tmp_path / name
-        path = folders[name] / range_ops.LIBRARY
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"no library")
+    folders = {name: tmp_path / name for name in range_ops.LIBRARIES}
+    for name, folder in folders.items():
+        with_broken_library(name, folder)
     with pytest.raises(GllmmError) as caught:
         operations(folders)("create_range_encoder")
     assert all(str(folder) in str(caught.value) for folder in folders.values())
@@ -66,14 +76,10 @@ def test_a_library_of_another_tensorflow(operations, tmp_path):
 
 
 def test_one_of_two_that_loads(operations, tmp_path):
-    (folder, *_) = installed().values()
-    path = tmp_path / range_ops.LIBRARY
-    path.parent.mkdir()
-    path.write_bytes(b"no library")
-    operation = operations(
-        {"tensorflow_compression_ops": tmp_path, "tensorflow_compression": folder}
-    )
-    assert operation("create_range_decoder")
+    name, folder = installed()
+    (other,) = set(range_ops.LIBRARIES) - {name}
+    with_broken_library(other, tmp_path)
+    assert operations({other: tmp_path, name: folder})("create_range_decoder")
 
 
 def test_an_unknown_name():

@@ -22,7 +22,7 @@ def moved(layer, seed=0):
 
 
 @pytest.mark.parametrize("inverse", [False, True])
-@pytest.mark.parametrize("shape", [(C,), (3, C), (2, 5, C)])
+@pytest.mark.parametrize("shape", [(3, C), (2, 5, C), (2, 1, 3, C)])
 def test_formula(inverse, shape):
     layer = moved(GDN(inverse))
     x = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)

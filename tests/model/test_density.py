@@ -46,10 +46,10 @@ def log_probability(density, z):
 @pytest.mark.parametrize("num_filters", [(3, 3), (3, 3, 3), (2,)])
 def test_probabilities(num_filters):
     density = moved(NoisyDensity(N, num_filters=num_filters), seed=1)
-    z = INTEGERS + np.float32(0.25)
+    z = 20 * INTEGERS + np.float32(0.25)
     wanted = log_probability(density, z)
-    assert wanted.min() < -50  # where the probability itself is 0 in float32
-    np.testing.assert_allclose(density.log_prob(z), wanted, rtol=2e-4, atol=2e-4)
+    assert wanted.min() < -60 and wanted.max() > -5
+    np.testing.assert_allclose(density.log_prob(z), wanted, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(density.prob(z), np.exp(wanted), rtol=2e-3, atol=1e-6)
     np.testing.assert_allclose(np.exp(log_probability(density, INTEGERS)).sum(0), 1, atol=0.05)
 
@@ -71,7 +71,7 @@ def test_gradient():
 @pytest.mark.parametrize("logit", [0.0, -6.2, 6.2])
 def test_quantiles(logit):
     density = moved(NoisyDensity(N), seed=3)
-    place = density.base.quantile(logit).numpy()[None]
+    place = tf.function(density.base.quantile, autograph=False)(logit).numpy()[None]
     assert np.all(logits(density, place - 0.05) < logit)
     assert np.all(logits(density, place + 0.05) > logit)
 

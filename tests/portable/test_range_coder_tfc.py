@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow")
-tfc = pytest.importorskip("tensorflow_compression")
+tfc = pytest.importorskip("gllmm_tf.coding.range_ops")
 
 from portable import range_events, test_range_coder  # noqa: E402
 
