@@ -194,8 +194,8 @@ class Codec:
 
         Raises:
             ImageError: not such a picture, or no quality keeps the target. ModelError: the quality is
-            not the model's, or the model cannot be used for this. OutOfMemoryError: there is too little memory. GllmmError: `refine`
-            without TensorFlow.
+            not the model's, or the model cannot be used for this. OutOfMemoryError: there is too little
+            memory. GllmmError: `refine` without TensorFlow.
         """
         options: dict[str, Any] = {
             "target_size": target_size,
