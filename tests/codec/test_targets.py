@@ -124,11 +124,12 @@ def test_searched_latents_keep_their_target(codec, photo, monkeypatch):
     """The search for better latents runs at each quality, and its result is what is measured."""
     qualities = []
 
-    def search(image, y, z_hat, index, rounds, progress):
-        qualities.append(index)
-        return np.trunc(y)
+    class Truncating:
+        def refine(self, *, y, index, **others):
+            qualities.append(index)
+            return np.trunc(y)
 
-    monkeypatch.setattr(codec, "search", lambda: search)
+    monkeypatch.setattr(type(codec), "refiner", Truncating())
     encoded = codec.encode(photo, target_size=400, refine=3)
     assert len(encoded.data) <= 400 and len(qualities) > 1
     assert encoded.quality > codec.encode(photo, target_size=400).quality
