@@ -12,6 +12,8 @@ import importlib.util  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+import gllmm_tf  # noqa: E402  before TensorFlow, whose Keras it chooses
+
 DATA = os.path.join(os.path.dirname(__file__), "data")
 
 
@@ -47,8 +49,6 @@ def tiny_model_path():
 @pytest.fixture(scope="session")
 def tiny_codec(tiny_model_path):
     """The codec of the default backend."""
-    import gllmm_tf
-
     return gllmm_tf.Codec.load(tiny_model_path)
 
 
