@@ -140,6 +140,20 @@ def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
     return int(match[2]) if match else 1
 
 
+def is_adobe_rgb(exif: bytes | None) -> bool:
+    """Whether EXIF data say that the colours are Adobe RGB, as cameras do it without a profile.
+
+    Their colour space is none of those with a number, and the rules of interoperability are R03.
+    """
+    try:
+        tree = _Tree(exif or b"")
+        inner = _values(tree, tree.main)[_EXIF].content
+        rules = inner[_INTEROP].content if isinstance(inner, dict) else {}
+        return isinstance(rules, dict) and rules[1].content.startswith(b"R03")
+    except (ValueError, KeyError):
+        return False
+
+
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """Turns and mirrors an image by the orientation of its EXIF data."""
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

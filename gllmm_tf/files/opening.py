@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import mmap
+import struct
 from typing import BinaryIO
 
 from PIL import Image
 
 from gllmm_tf.errors import ImageError
 from gllmm_tf.files import boxes, exif, jpeg, png
-from gllmm_tf.files.colour import Meaning, meaning_of_codes, meaning_of_png
+from gllmm_tf.files.colour import Meaning, adobe_rgb, meaning_of_codes, meaning_of_png
 from gllmm_tf.files.depth import bits_of, check_size, read_pfm
+from gllmm_tf.files.metadata import MAX_BYTES
 from gllmm_tf.files.pillow_errors import pillow_errors
 from gllmm_tf.files.recognise import Kind
 
@@ -74,12 +76,16 @@ def open_picture(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) 
     bits = boxes.avif_bits(file) if kind.reader == "AVIF" else 0
     image = _load(file, kind, max_pixels, notes)
     opened = Opened(image, bits or bits_of(image))
-    opened.meaning = Meaning(image.info.get("icc_profile") or None)
+    opened.meaning = Meaning(image.info.get("icc_profile") or _bmp_profile(file, image))
     if codes and not opened.meaning.profile:
         opened.meaning = meaning_of_codes(*codes, opened.is_grey)
     opened.exif = (image.info.get("exif") or b"").removeprefix(jpeg.EXIF_HEADER) or None
     opened.xmp = _bytes(image.info.get("xmp")) or jpeg.xmp_of(image)
     opened.left_out = jpeg.left_out_of(image)
+    if not opened.meaning.profile and not opened.is_grey and exif.is_adobe_rgb(opened.exif):
+        opened.meaning = adobe_rgb()
+    if kind.reader in ("AVIF", "HEIF", "JXL") and opened.xmp:
+        opened.xmp = exif.without_orientation(opened.xmp)  # Their readers have turned the pixels.
     if image.format == "TIFF":
         _read_tags(opened, file, notes)
     elif image.format == "GIF" and "comment" in image.info:
@@ -173,6 +179,19 @@ def _read_tags(opened: Opened, file: BinaryIO, notes: list[str]) -> None:
         opened.left_out += [f"TIFF tag {tag}" for tag in others]
     except ValueError:
         notes.append("ignored unreadable EXIF data")
+
+
+def _bmp_profile(file: BinaryIO, image: Image.Image) -> bytes | None:
+    """The ICC profile in a BMP file of version 5."""
+    if image.format != "BMP":
+        return None
+    file.seek(0)
+    header = file.read(138)
+    if len(header) < 138 or header[14:18] != struct.pack("<I", 124) or header[70:74] != b"DEBM":
+        return None
+    offset, size = struct.unpack_from("<II", header, 126)
+    file.seek(14 + offset)
+    return file.read(min(size, MAX_BYTES)) or None
 
 
 def _said_to_be_upright(data: bytes, size: tuple[int, int]) -> bytes:
