@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -73,7 +74,14 @@ def bits_of(image: Image.Image) -> int:
         return image.info.get("bit_depth", 8)
     if image.mode.startswith("I;16"):
         return 16
-    return {"I": 16 if image.format == "PPM" else 32, "F": 32}.get(image.mode, 8)
+    return {"I": 32, "F": 32}.get(image.mode, 8)
+
+
+def ppm_bits(start: bytes) -> int:
+    """Bits a sample of a PPM, PGM or PBM file, by its first bytes: of whole bytes, as they are read."""
+    fields = re.sub(rb"#[^\n]*", b" ", start).split()[:4]
+    deep = fields[0] not in (b"P1", b"P4") and fields[-1].isdigit() and int(fields[-1]) > 255
+    return 16 if deep else 8
 
 
 def _from_float(values: np.ndarray, inverted: bool, curve: Curve | None, notes: list[str]):

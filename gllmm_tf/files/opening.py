@@ -13,7 +13,7 @@ from PIL import Image
 from gllmm_tf.errors import ImageError
 from gllmm_tf.files import boxes, exif, jpeg, png, tiff
 from gllmm_tf.files.colour import Meaning, adobe_rgb, meaning_of_codes, meaning_of_png
-from gllmm_tf.files.depth import Samples, bits_of, check_size, read_pfm
+from gllmm_tf.files.depth import Samples, bits_of, check_size, ppm_bits, read_pfm
 from gllmm_tf.files.metadata import MAX_BYTES
 from gllmm_tf.files.pillow_errors import pillow_errors
 from gllmm_tf.files.recognise import Kind
@@ -71,7 +71,12 @@ def open_picture(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) 
     if size:
         check_size(*size, max_pixels)
     codes = boxes.colour_codes(file) if kind.reader in ("AVIF", "HEIF") else None
-    bits = boxes.avif_bits(file) if kind.reader == "AVIF" else 0
+    bits = 0
+    if kind.reader == "AVIF":
+        bits = boxes.avif_bits(file)
+    elif kind.reader == "PPM":
+        bits = ppm_bits(file.read(1000))
+        file.seek(0)
     stream, samples = tiff.as_pillow_knows(file) if kind.reader == "TIFF" else (file, None)
     image = _load(stream, kind, max_pixels, notes)
     if image.format == "TIFF":

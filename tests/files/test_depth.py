@@ -128,6 +128,7 @@ def test_ppm_of_any_depth(tmp_path, kind, maxval):
         body = values.astype(">u2" if maxval > 255 else np.uint8).tobytes()
     (tmp_path / "a.ppm").write_bytes(header + body)
     picture = read_image(tmp_path / "a.ppm")
+    assert ("from 16 to 8 bits" in picture.note) == (maxval > 255)
     expected = 255 * np.round(RAMP * maxval)[..., None] / maxval
     assert np.abs(picture.pixels - expected).max() < 1
 
