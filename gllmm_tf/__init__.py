@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from gllmm_tf import config, errors, layers, losses, metrics
     from gllmm_tf.codec.base import Codec
     from gllmm_tf.config import ModelConfig
+    from gllmm_tf.files.images import read_image, write_image
     from gllmm_tf.model.compression import CompressionModel
     from gllmm_tf.zoo.registry import models
 
@@ -40,6 +41,8 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "read_image",
+    "write_image",
 ]
 
 _HOMES = {
@@ -47,6 +50,8 @@ _HOMES = {
     "CompressionModel": "gllmm_tf.model.compression",
     "ModelConfig": "gllmm_tf.config",
     "models": "gllmm_tf.zoo.registry",
+    "read_image": "gllmm_tf.files.images",
+    "write_image": "gllmm_tf.files.images",
 }
 _MODULES = ("config", "errors", "layers", "losses", "metrics")
 

@@ -39,6 +39,7 @@ from absl.flags import argparse_flags
 from gllmm_tf import work
 from gllmm_tf.errors import GllmmError, running_out_of_memory
 from gllmm_tf.files import atomic, container, images
+from gllmm_tf.files.metadata import tags_to_strip
 from gllmm_tf.zoo import registry
 
 PROGRAM = "gllmm_tf.beam"
@@ -77,6 +78,7 @@ class Settings:
         quality: 1..Q for a variable-rate model, None for the default.
         refine: rounds of refinement, see `Codec.encode`.
         max_pixels: largest width x height, a side below 64 counted as 64.
+        strip: metadata to leave out, see `read_image`.
     """
 
     input: str
@@ -85,6 +87,7 @@ class Settings:
     quality: float | None = None
     refine: int = 0
     max_pixels: int = container.MAX_PIXELS
+    strip: str = ""
 
 
 def run(settings: Settings, beam_arguments: Iterable[str] = ()) -> dict[str, int]:
@@ -172,13 +175,16 @@ class CompressFile(beam.DoFn):
             record["bytes_in"], digest = _fetch(path, local)
             record["input_sha256"] = digest
             record.update(
-                model=codec.identity.hex(), quality=settings.quality, refine=settings.refine
+                model=codec.identity.hex(),
+                quality=settings.quality,
+                refine=settings.refine,
+                strip=settings.strip or None,  # As in records of earlier versions, which have none.
             )
             finished = _finished(record, record_path, target)
             if finished:
                 return {**finished, "status": "skipped"}
             try:
-                picture = images.read_image(local, settings.max_pixels)
+                picture = images.read_image(local, settings.max_pixels, strip=settings.strip)
             except GllmmError as error:
                 raise type(error)(str(error).replace(local, path), error.argument) from None
         data = codec.encode(
@@ -290,6 +296,7 @@ def _checked(settings: Settings) -> Settings:
         raise PipelineError("this model has one fixed rate; omit the quality", "quality")
     if quality is not None and not 1 <= quality <= highest:
         raise PipelineError(f"quality is {quality:g}, it must be from 1 to {highest}", "quality")
+    tags_to_strip(settings.strip)
     if settings.refine < 0:
         raise PipelineError(f"refine is {settings.refine}, it must be 0 or more", "refine")
     model = settings.model
@@ -325,6 +332,7 @@ def parse(argv: Sequence[str]) -> tuple[Settings, list[str]]:
     add("--model", help="name of a shipped model or path of one that all workers can read")
     add("--quality", type=float, help="1 (smallest) and up, fractions allowed")
     add("--refine", type=int, default=0, help="rounds of refinement: smaller files, much slower")
+    add("--strip", default="", help="leave out some of exif,xmp,icc or all")
     add("--max_pixels", type=int, default=container.MAX_PIXELS, help="refuse larger pictures")
     known, rest = parser.parse_known_args(argv[1:])
     fields = [field.name for field in dataclasses.fields(Settings)]

@@ -106,6 +106,8 @@ def test_second_run_makes_only_what_is_missing_or_changed(
     third = pipeline.run(chosen)
     assert third["compressed"] == 4 and third["skipped"] == 1 and third["failed"] == 1
     after = state(folder)
+    stripped = pipeline.run(dataclasses.replace(chosen, strip="exif,xmp"))
+    assert stripped["compressed"] == 5 and stripped["skipped"] == 0
     assert {path: after[path][0] for path in before} == {path: before[path][0] for path in before}
     assert after[str(folder / "out" / "a.png.gllmm")] == before[str(folder / "out" / "a.png.gllmm")]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 import warnings
@@ -30,6 +31,7 @@ def run() -> None:
     """Entry point of the console command and of compress.py; exits the process."""
     Image.MAX_IMAGE_PIXELS = None  # Our own limit, --max_pixels, is checked before decoding.
     warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # Which would write to stderr.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
     if sys.argv[1:2] == ["train"]:

@@ -117,6 +117,11 @@ def meaning_of_codes(primaries: int, transfer: int, grey: bool = False) -> Meani
     return _meaning(_PRIMARIES[primaries], _CURVES[transfer])
 
 
+def adobe_rgb() -> Meaning:
+    """What values mean in Adobe RGB (1998)."""
+    return _meaning((*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (563 / 256,))
+
+
 def _meaning_of_numbers(colour: Mapping[str, bytes], grey: bool) -> Meaning:
     notes = []
     points: tuple[float, ...] = _SRGB

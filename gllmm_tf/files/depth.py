@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import re
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,12 +12,24 @@ from gllmm_tf import work
 from gllmm_tf.errors import ImageError
 from gllmm_tf.files.colour import Curve, curve_table
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-_WHITE_IS_ZERO = 0
-_SIGNED = 2
+
+class Samples(NamedTuple):
+    """How a file stores samples.
+
+    Attributes:
+        bits: Of each.
+        signed: Whether they are two's complement, which Pillow hands over as if they were not.
+        inverted: Whether 0 is white, and still is in Pillow's image.
+    """
+
+    bits: int = 8
+    signed: bool = False
+    inverted: bool = False
 
 
-def to_8_bits(image: Image.Image, bits: int, curve: Curve | None, notes: list[str]) -> Image.Image:
+def to_8_bits(
+    image: Image.Image, samples: Samples, curve: Curve | None, notes: list[str]
+) -> Image.Image:
     """Reduces an image of mode I;16, I or F to mode L; others, which Pillow has reduced, stay.
 
     Values of b bits become round(255 v / (2^b - 1)), those of floating-point pictures, which have to
@@ -24,16 +37,14 @@ def to_8_bits(image: Image.Image, bits: int, curve: Curve | None, notes: list[st
 
     Args:
         image: A loaded image.
-        bits: Bits a sample in the file.
+        samples: As the file has them.
         curve: What makes sRGB's values of the picture's.
         notes: A line is appended for what was done.
 
     Raises:
         ImageError: Values whose black and white are not known.
     """
-    tags = getattr(image, "tag_v2", {})
-    signed = _SIGNED in tags.get(_SAMPLE_FORMAT, ())
-    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    bits, signed, inverted = samples
     if image.mode == "F":
         return _from_float(np.asarray(image), inverted, curve, notes)
     if image.mode == "I" and bits > 16:
@@ -42,12 +53,12 @@ def to_8_bits(image: Image.Image, bits: int, curve: Curve | None, notes: list[st
             "8 bits first"
         )
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int32)
-        values += (1 << 15) * signed
-        table = curve_table(curve, 1 << bits)
-        image = Image.fromarray((table[::-1] if inverted else table)[values & ((1 << bits) - 1)])
-    elif signed:
-        image = image.point([v ^ 0x80 for v in range(256)] * len(image.getbands()))
+        flip = (1 << (bits - 1)) * signed ^ ((1 << bits) - 1) * inverted
+        values = np.asarray(image).astype(np.int32) & ((1 << bits) - 1)
+        image = Image.fromarray(curve_table(curve, 1 << bits)[values ^ flip])
+    elif signed or inverted:
+        flip = 0x80 * signed ^ 0xFF * inverted
+        image = image.point([v ^ flip for v in range(256)] * len(image.getbands()))
     if signed:
         notes.append(
             f"signed samples: took {-(1 << (bits - 1))} as black and {(1 << (bits - 1)) - 1} as white"
@@ -58,14 +69,19 @@ def to_8_bits(image: Image.Image, bits: int, curve: Curve | None, notes: list[st
 
 
 def bits_of(image: Image.Image) -> int:
-    """Bits a sample in the file of an image that Pillow has opened."""
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined]
+    """Bits a sample in the file, which is no TIFF, of an image that Pillow has opened."""
     if image.format == "HEIF":
         return image.info.get("bit_depth", 8)
     if image.mode.startswith("I;16"):
         return 16
-    return {"I": 16 if image.format == "PPM" else 32, "F": 32}.get(image.mode, 8)
+    return {"I": 32, "F": 32}.get(image.mode, 8)
+
+
+def ppm_bits(start: bytes) -> int:
+    """Bits a sample of a PPM, PGM or PBM file, by its first bytes: of whole bytes, as they are read."""
+    fields = re.sub(rb"#[^\n]*", b" ", start).split()[:4]
+    deep = fields[0] not in (b"P1", b"P4") and fields[-1].isdigit() and int(fields[-1]) > 255
+    return 16 if deep else 8
 
 
 def _from_float(values: np.ndarray, inverted: bool, curve: Curve | None, notes: list[str]):

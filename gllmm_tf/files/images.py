@@ -121,9 +121,9 @@ def _to_picture(opened: Opened, stripped: frozenset[int], notes: list[str]) -> P
     image, curve = opened.image, opened.meaning.curve
     hidden = _alpha_of_key(opened)
     if image.mode[0] in "IF":
-        image, curve = to_8_bits(image, opened.bits, curve, notes), None
+        image, curve = to_8_bits(image, opened.samples, curve, notes), None
     else:
-        image = to_8_bits(image, opened.bits, None, notes)
+        image = to_8_bits(image, opened.samples, None, notes)
     colour, alpha = _split_alpha(image)
     orientation = _orientation(opened, notes)
     colour = exif.upright(colour, orientation)
@@ -185,13 +185,13 @@ def _alpha_of_key(opened: Opened) -> Image.Image | None:
     if opened.key is None:
         return None
     image, key = opened.image, opened.key
-    if image.mode == "RGB" and opened.bits > 8:
+    if image.mode == "RGB" and opened.samples.bits > 8:
         raise ImageError(
             "16 bits a channel with a transparent colour (tRNS) are not supported; convert it to 8 bits"
         )
     if image.mode in ("1", "L"):
         image = image.convert("L")
-        key = (key[0] * (255 // ((1 << opened.bits) - 1)),)
+        key = (key[0] * (255 // ((1 << opened.samples.bits) - 1)),)
     return alpha_of_key(np.asarray(image), key)
 
 

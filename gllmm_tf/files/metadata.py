@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from PIL import Image
 
 from gllmm_tf.errors import FormatError, ImageError
 from gllmm_tf.files.container import TAG_ALPHA, TAG_EXIF, TAG_GREY, TAG_ICC, TAG_XMP
+from gllmm_tf.files.exif import of_upright_pixels
 from gllmm_tf.files.pillow_errors import pillow_errors
 
 MAX_BYTES = 1 << 24  # Of a profile, EXIF data or an XMP packet.
@@ -26,7 +28,7 @@ STRIPPABLE = {"exif": TAG_EXIF, "xmp": TAG_XMP, "icc": TAG_ICC}
 def crop_metadata(
     metadata: Mapping[int, bytes], size: tuple[int, int], region: tuple[int, int, int, int]
 ) -> dict[int, bytes]:
-    """Returns the metadata of a region of a picture: its alpha channel is cut, the rest stays.
+    """Returns the metadata of a region of a picture: its alpha channel is cut, EXIF data get its size.
 
     Args:
         metadata: Container metadata by tag.
@@ -34,13 +36,17 @@ def crop_metadata(
         region: (x, y, width, height), inside the picture.
 
     Raises:
-        FormatError: The alpha channel is damaged.
+        FormatError: They are damaged.
     """
     metadata = dict(metadata)
     if TAG_ALPHA in metadata:
         x, y, width, height = region
         alpha = unpack_alpha(metadata[TAG_ALPHA], size)
         metadata[TAG_ALPHA] = pack_alpha(alpha.crop((x, y, x + width, y + height)))
+    if TAG_EXIF in metadata:
+        with contextlib.suppress(ValueError):  # What cannot be understood stays as it is.
+            data = unpack_bytes(TAG_EXIF, metadata[TAG_EXIF])
+            metadata[TAG_EXIF] = pack_bytes(of_upright_pixels(data, region[2:])[0])
     return metadata
 
 
@@ -108,9 +114,11 @@ def tags_to_strip(strip: str | Iterable[str]) -> frozenset[int]:
     Raises:
         ImageError: There is no such kind.
     """
+    if not isinstance(strip, (str, list, tuple, set, frozenset)):
+        raise ImageError(f"strip is {strip!r}; give names of metadata, as in 'exif,xmp'", "strip")
     names = strip.split(",") if isinstance(strip, str) else list(strip)
     tags: set[int] = set()
-    for name in filter(None, (name.strip().lower() for name in names)):
+    for name in filter(None, (str(name).strip().lower() for name in names)):
         if name == "all":
             tags.update(STRIPPABLE.values())
         elif name in STRIPPABLE:

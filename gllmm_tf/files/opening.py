@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import io
 import mmap
+import struct
 from typing import BinaryIO
 
 from PIL import Image
 
 from gllmm_tf.errors import ImageError
-from gllmm_tf.files import boxes, exif, jpeg, png
-from gllmm_tf.files.colour import Meaning, meaning_of_codes, meaning_of_png
-from gllmm_tf.files.depth import bits_of, check_size, read_pfm
+from gllmm_tf.files import boxes, exif, jpeg, png, tiff
+from gllmm_tf.files.colour import Meaning, adobe_rgb, meaning_of_codes, meaning_of_png
+from gllmm_tf.files.depth import Samples, bits_of, check_size, ppm_bits, read_pfm
+from gllmm_tf.files.metadata import MAX_BYTES
 from gllmm_tf.files.pillow_errors import pillow_errors
 from gllmm_tf.files.recognise import Kind
 
-_SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255  # TIFF tags
-_REDUCED, _MASK = 1, 4  # bits of the former
-_ORIENTATION, _SUB_DIRECTORIES, _DNG_VERSION, _XMP = 274, 330, 50706, 700
+_ORIENTATION, _XMP = 274, 700  # TIFF tags
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -28,17 +28,17 @@ class Opened:
 
     Attributes:
         image: Loaded; it lies as it is stored.
-        bits: A sample in the file.
+        samples: As the file has them.
         meaning: Of its values.
         exif: EXIF data from their TIFF header on.
         xmp: XMP packet.
         orientation: 1..8 where the file says it outside its EXIF data.
         left_out: What else the file holds.
-        key: The colour that is transparent in a PNG without palette, in samples of `bits` bits.
+        key: The colour that is transparent in a PNG without palette, as its samples are.
     """
 
     image: Image.Image
-    bits: int = 8
+    samples: Samples = Samples()
     meaning: Meaning = Meaning()
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -71,15 +71,27 @@ def open_picture(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) 
     if size:
         check_size(*size, max_pixels)
     codes = boxes.colour_codes(file) if kind.reader in ("AVIF", "HEIF") else None
-    bits = boxes.avif_bits(file) if kind.reader == "AVIF" else 0
-    image = _load(file, kind, max_pixels, notes)
-    opened = Opened(image, bits or bits_of(image))
-    opened.meaning = Meaning(image.info.get("icc_profile") or None)
+    bits = 0
+    if kind.reader == "AVIF":
+        bits = boxes.avif_bits(file)
+    elif kind.reader == "PPM":
+        bits = ppm_bits(file.read(1000))
+        file.seek(0)
+    stream, samples = tiff.as_pillow_knows(file) if kind.reader == "TIFF" else (file, None)
+    image = _load(stream, kind, max_pixels, notes)
+    if image.format == "TIFF":
+        samples = samples or tiff.samples_of(image)
+    opened = Opened(image, samples or Samples(bits or bits_of(image)))
+    opened.meaning = Meaning(image.info.get("icc_profile") or _bmp_profile(file, image))
     if codes and not opened.meaning.profile:
         opened.meaning = meaning_of_codes(*codes, opened.is_grey)
     opened.exif = (image.info.get("exif") or b"").removeprefix(jpeg.EXIF_HEADER) or None
     opened.xmp = _bytes(image.info.get("xmp")) or jpeg.xmp_of(image)
     opened.left_out = jpeg.left_out_of(image)
+    if not opened.meaning.profile and not opened.is_grey and exif.is_adobe_rgb(opened.exif):
+        opened.meaning = adobe_rgb()
+    if kind.reader in ("AVIF", "HEIF", "JXL") and opened.xmp:
+        opened.xmp = exif.without_orientation(opened.xmp)  # Their readers have turned the pixels.
     if image.format == "TIFF":
         _read_tags(opened, file, notes)
     elif image.format == "GIF" and "comment" in image.info:
@@ -97,7 +109,9 @@ def _open_png(file: BinaryIO, max_pixels: int, notes: list[str]) -> Opened:
         raise ImageError(f"holds {facts.frames} frames or pages; extract one of them first")
     image = _load(io.BytesIO(facts.pixels), Kind("a PNG picture", "PNG"), max_pixels, notes)
     notes += facts.notes
-    opened = Opened(image, facts.depth, exif=facts.exif or None, xmp=facts.xmp, key=facts.key)
+    opened = Opened(
+        image, Samples(facts.depth), exif=facts.exif or None, xmp=facts.xmp, key=facts.key
+    )
     opened.meaning = meaning_of_png(facts.colour, opened.is_grey)
     notes += opened.meaning.notes
     opened.left_out = [f"PNG chunk {name}" for name in facts.left_out]
@@ -130,7 +144,7 @@ def _choose_frame(image: Image.Image, notes: list[str]) -> None:
     """Goes to the frame that is the picture, or refuses a file of several."""
     frames = getattr(image, "n_frames", 1)
     if image.format == "TIFF":
-        _choose_page(image, frames, notes)
+        tiff.choose_page(image, frames, notes)
     elif (
         frames > 1 and image.format == "MPO"
     ):  # A photograph with a preview or depth map behind it.
@@ -144,35 +158,29 @@ def _choose_frame(image: Image.Image, notes: list[str]) -> None:
         raise ImageError(f"holds {frames} frames or pages; extract one of them first")
 
 
-def _choose_page(image: Image.Image, frames: int, notes: list[str]) -> None:
-    """Goes to the one page of a TIFF file that is no thumbnail and no mask."""
-    main, raw = [], False
-    for page in range(frames):
-        image.seek(page)
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        kind = tags.get(_SUBFILE_TYPE, 0)
-        raw = raw or _DNG_VERSION in tags or bool(kind & _REDUCED and _SUB_DIRECTORIES in tags)
-        if not kind & (_REDUCED | _MASK) and tags.get(_OLD_SUBFILE_TYPE) != 2:
-            main.append(page)
-    if raw:
-        raise ImageError("a camera's raw file; develop it to a picture first")
-    if len(main) > 1 or (frames > 1 and not main):
-        raise ImageError(f"holds {frames} frames or pages; extract one of them first")
-    image.seek(main[0] if main else 0)
-    if frames > 1:
-        notes.append(f"took the picture of full size among the {frames} in this TIFF file")
-
-
 def _read_tags(opened: Opened, file: BinaryIO, notes: list[str]) -> None:
     tags = opened.image.tag_v2  # type: ignore[attr-defined]
     opened.xmp = _bytes(tags.get(_XMP)) or opened.xmp
     opened.orientation = tags.get(_ORIENTATION, None)
     try:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            opened.exif, others = exif.of_tiff(data, opened.image.tell())
+            opened.exif, others = tiff.exif_of(data, opened.image.tell())
         opened.left_out += [f"TIFF tag {tag}" for tag in others]
     except ValueError:
         notes.append("ignored unreadable EXIF data")
+
+
+def _bmp_profile(file: BinaryIO, image: Image.Image) -> bytes | None:
+    """The ICC profile in a BMP file of version 5."""
+    if image.format != "BMP":
+        return None
+    file.seek(0)
+    header = file.read(138)
+    if len(header) < 138 or header[14:18] != struct.pack("<I", 124) or header[70:74] != b"DEBM":
+        return None
+    offset, size = struct.unpack_from("<II", header, 126)
+    file.seek(14 + offset)
+    return file.read(min(size, MAX_BYTES)) or None
 
 
 def _said_to_be_upright(data: bytes, size: tuple[int, int]) -> bytes:

@@ -116,7 +116,7 @@ def _read_beside(name: bytes, content: bytes, facts: PngFacts) -> None:
             value = _profile(content) if name == b"iCCP" else content
             facts.colour.setdefault(_text(name), value)
         elif name == b"eXIf":
-            facts.exif = content
+            facts.exif = content.removeprefix(b"Exif\0\0")
         elif name == b"acTL":
             facts.frames = max(1, int.from_bytes(content[:4], "big"))
         elif name in (b"tEXt", b"zTXt", b"iTXt"):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from gllmm_tf.errors import ImageError, OutOfMemoryError, running_out_of_memory
-from gllmm_tf.files import exif, jpeg
+from gllmm_tf.files import jpeg, tiff
 from gllmm_tf.files.atomic import reason, write_bytes_atomic
 from gllmm_tf.files.container import TAG_ALPHA, TAG_EXIF, TAG_GREY, TAG_ICC, TAG_XMP
 from gllmm_tf.files.grey import is_grey
@@ -147,7 +147,7 @@ def _save(
         return whole
     if file_format == "TIFF":
         try:
-            return exif.into_tiff(bytes(encoded), exif_data, xmp)
+            return tiff.with_metadata(bytes(encoded), exif_data, xmp)
         except ValueError:
             notes.append("left out: EXIF, which is damaged")
     return encoded

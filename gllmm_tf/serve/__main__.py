@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import math
 import os
 import signal
@@ -84,6 +85,7 @@ def main(argv: Sequence[str]) -> None:
 
         Image.MAX_IMAGE_PIXELS = None  # Our own limit, --max_pixels, is checked before decoding.
         warnings.filterwarnings("ignore", module="PIL")
+        logging.getLogger("PIL").addHandler(logging.NullHandler())
         limits = Limits(
             bytes=args.max_bytes,
             pixels=args.max_pixels,

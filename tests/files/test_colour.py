@@ -190,6 +190,38 @@ def test_profile_of_grey_that_is_srgb_changes_nothing(tmp_path):
     assert picture.metadata == {} and not picture.notes
 
 
+def test_adobe_rgb_of_cameras(tmp_path, rgb):
+    """They write no profile: the interoperability directory of their EXIF data says R03."""
+
+    def directory(at, entry):
+        return struct.pack("<HHHII", 1, *entry) + bytes(4)
+
+    block = b"II*\0" + struct.pack("<I", 8) + directory(8, (0x8769, 4, 1, 26))
+    block += directory(26, (0xA005, 4, 1, 44))
+    for rules, known in ((b"R03\0", True), (b"R98\0", False)):
+        inner = directory(44, (1, 2, 4, int.from_bytes(rules, "little")))
+        rgb.save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block + inner)
+        picture = read_image(tmp_path / "a.jpg")
+        assert (TAG_ICC in picture.metadata) is known
+        if known:
+            profile = zlib.decompress(picture.metadata[TAG_ICC])
+            for value in ((55, 55, 55), (200, 100, 50), (10, 200, 90)):
+                expected = expected_shown(ADOBE, 563 / 256, value)
+                assert np.abs(shown(profile, value) - expected).max() <= 1
+
+
+def test_profile_of_bmp(tmp_path, wide_profile):
+    header = struct.pack("<IiiHHIIiiII", 124, 1, -1, 1, 24, 0, 4, 0, 0, 0, 0)
+    header += bytes(16) + b"DEBM" + bytes(48) + struct.pack("<III", 4, 124 + 4, len(wide_profile))
+    header += bytes(124 - len(header))
+    size = 14 + len(header) + 4 + len(wide_profile)
+    data = b"BM" + struct.pack("<IHHI", size, 0, 0, 14 + 124) + header
+    (tmp_path / "a.bmp").write_bytes(data + b"\3\2\1\0" + wide_profile)
+    picture = read_image(tmp_path / "a.bmp")
+    assert picture.pixels.tolist() == [[[1, 2, 3]]]
+    assert zlib.decompress(picture.metadata[TAG_ICC]) == wide_profile
+
+
 def test_made_profiles_come_back(tmp_path):
     picture = read_with(tmp_path / "a.png", gama(0.45455), chrm(ADOBE))
     for name in ("b.png", "b.jpg", "b.tif", "b.webp"):

@@ -13,6 +13,7 @@ from gllmm_tf.errors import FormatError, ImageError
 from gllmm_tf.files import exif
 from gllmm_tf.files.container import TAG_EXIF, TAG_GREY, TAG_ICC, TAG_XMP
 from gllmm_tf.files.images import LEFT_OUT, read_image, write_image
+from gllmm_tf.files.metadata import crop_metadata
 
 ORIENTATION, MAKE, ARTIST, COPYRIGHT, EXIF_IFD, GPS_IFD = (
     0x112,
@@ -189,6 +190,25 @@ def test_strip(tmp_path, rgb, wide_profile, strip, tags):
     picture = read_image(path, strip=strip)
     assert set(picture.metadata) == tags
     assert picture.pixels.shape == (30, 20, 3)  # It is upright whatever is stripped.
+
+
+def test_region_of_a_picture_has_its_own_size(tmp_path, rgb):
+    metadata = {TAG_EXIF: zlib.compress(exif_block(orientation=1)), TAG_XMP: zlib.compress(XMP)}
+    beside = crop_metadata(metadata, rgb.size, (2, 3, 11, 7))
+    assert beside[TAG_XMP] == metadata[TAG_XMP]
+    write_image(tmp_path / "b.png", pixels_of(rgb)[3:10, 2:13], beside)
+    with Image.open(tmp_path / "b.png") as image:
+        inner = image.getexif().get_ifd(EXIF_IFD)
+    assert (inner[WIDTH], inner[HEIGHT]) == (11, 7)
+    unknown = {TAG_EXIF: zlib.compress(b"not EXIF")}
+    assert crop_metadata(unknown, rgb.size, (0, 0, 1, 1)) == unknown
+
+
+@pytest.mark.parametrize("strip", [None, 5, {"exif": 1}])
+def test_strip_of_a_wrong_kind(tmp_path, rgb, strip):
+    rgb.save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="give names of metadata"):
+        read_image(tmp_path / "a.png", strip=strip)
 
 
 def test_strip_what_there_is_not(tmp_path, rgb):
