@@ -9,6 +9,8 @@
     out = model(x, quality=4)                  # float32 [B, H, W, 3] in 0..1
     gllmm_tf.losses.rate_distortion_loss(x, out, lambdas=0.01)
 
+    gllmm_tf.register_pillow()                 # then PIL.Image opens and saves .gllmm files
+
 `dir(gllmm_tf)` lists what there is. Importing the package is cheap; TensorFlow is loaded with the first
 use of what needs it, which the codec does not where onnxruntime is installed.
 """
@@ -25,6 +27,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from gllmm_tf.codec.base import Codec
     from gllmm_tf.config import ModelConfig
     from gllmm_tf.model.compression import CompressionModel
+    from gllmm_tf.pillow_plugin import register_pillow
     from gllmm_tf.zoo.registry import models
 
 __version__ = "0.1.0"
@@ -40,6 +43,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "register_pillow",
 ]
 
 _HOMES = {
@@ -47,6 +51,7 @@ _HOMES = {
     "CompressionModel": "gllmm_tf.model.compression",
     "ModelConfig": "gllmm_tf.config",
     "models": "gllmm_tf.zoo.registry",
+    "register_pillow": "gllmm_tf.pillow_plugin",
 }
 _MODULES = ("config", "errors", "layers", "losses", "metrics")
 
