@@ -29,6 +29,15 @@ FORMAT = "GLLMM"
 EXTENSION = ".gllmm"
 MIME_TYPE = "image/x-gllmm"
 
+_EXIF = b"Exif\x00\x00"
+_INFO = {
+    "icc_profile": (container.TAG_ICC, b""),
+    "exif": (container.TAG_EXIF, _EXIF),
+    "xmp": (container.TAG_XMP, b""),
+}
+"""{name in `Image.info`: (tag, what Pillow has before the content)}."""
+
+_NO_LIMIT = 1 << 60  # of pixels: Pillow has its own, which it checks before
 _codecs: dict[str, Any] = {}
 _codecs_lock = threading.Lock()
 
@@ -75,7 +84,7 @@ class GllmmImageFile(ImageFile.ImageFile):
             raise RuntimeError("verify must be called directly after open")
         with _errors_of_pillow(self.filename, OSError):
             self.fp.seek(0)
-            container.unpack(self.fp.read(), self.width * self.height)
+            container.unpack(self.fp.read(), _NO_LIMIT)
         if self._exclusive_fp:
             self.fp.close()
         self.fp = None
@@ -90,10 +99,10 @@ class _Decoder(ImageFile.PyDecoder):
         del buffer  # Pillow hands over the file instead
         with _errors_of_pillow(self.args[0], OSError):
             data = cast(BinaryIO, self.fd).read()
-            contents = container.unpack(data, 1 << 60)  # Pillow's own limit stands before us
+            contents = container.unpack(data, _NO_LIMIT)
             size = contents.width, contents.height
             codec = _codec(registry.find_model(contents.model_id))
-            decoded = codec.decode(data, max_pixels=contents.width * contents.height)
+            decoded = codec.decode(data, max_pixels=_NO_LIMIT)
             image = Image.fromarray(decoded.image)
             if _mode_of(decoded.metadata)[0] == "L":
                 image = image.getchannel(0)

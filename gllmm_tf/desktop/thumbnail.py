@@ -11,6 +11,7 @@ import sys
 
 from PIL import Image
 
+from gllmm_tf import work
 from gllmm_tf.files.atomic import reason
 from gllmm_tf.files.container import MAX_PIXELS_FOR_OTHERS
 from gllmm_tf.pillow_plugin import FORMAT, register_pillow
@@ -34,9 +35,9 @@ def thumbnail(source: str, target: str, size: int = SIZE) -> None:
     """
     register_pillow()
     with Image.open(source, formats=[FORMAT]) as image:
-        pixels = image.width * image.height
-        if pixels > MAX_PIXELS_FOR_OTHERS:
-            raise OSError(f"{source}: {pixels} pixels are too many for a thumbnail")
+        excess = work.excess(image.width, image.height, MAX_PIXELS_FOR_OTHERS)
+        if excess:
+            raise OSError(f"{source}: {excess} for a thumbnail")
         image.thumbnail((size, size))
         image.save(target, "PNG")
 

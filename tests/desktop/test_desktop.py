@@ -145,7 +145,7 @@ def test_thumbnailer_fails_with_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(thumbnail, "MAX_PIXELS_FOR_OTHERS", 100)
     target = tmp_path / "out"
     for source, message in (
-        (GOLDEN, "pixels are too many for a thumbnail"),
+        (GOLDEN, "more than the limit of 100 for a thumbnail"),
         (str(tmp_path / "none.gllmm"), "No such file"),
         (os.path.join(ROOT, "setup.py"), "cannot identify image file"),
     ):
