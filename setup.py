@@ -47,7 +47,10 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
-    package_data={"gllmm_tf": ["py.typed", "zoo/weights/*.npz", "coding/*.npz", "serve/page.html"]},
+    package_data={
+        "gllmm_tf": ["py.typed", "zoo/weights/*.npz", "coding/*.npz", "serve/page.html"],
+        "gllmm_tf.desktop": ["gllmm.*"],
+    },
     python_requires=">=3.9",
     install_requires=[
         *TENSORFLOW,
@@ -98,5 +101,10 @@ setup(
             "mypy>=1.18,<1.19",  # types of the public modules; 1.18 still knows Python 3.9
         ],
     },
-    entry_points={"console_scripts": ["gllmm = gllmm_tf.cli.main:run"]},
+    entry_points={
+        "console_scripts": [
+            "gllmm = gllmm_tf.cli.main:run",
+            "gllmm-thumbnailer = gllmm_tf.desktop.thumbnail:main",
+        ]
+    },
 )

@@ -9,6 +9,8 @@
     out = model(x, quality=4)                  # float32 [B, H, W, 3] in 0..1
     gllmm_tf.losses.rate_distortion_loss(x, out, lambdas=0.01)
 
+    gllmm_tf.register_pillow()                 # then PIL.Image opens and saves .gllmm files
+
 `dir(gllmm_tf)` lists what there is. Importing the package is cheap; TensorFlow is loaded with the first
 use of what needs it, which the codec does not where onnxruntime is installed.
 """
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers and editors
     from gllmm_tf.config import ModelConfig
     from gllmm_tf.files.images import read_image, write_image
     from gllmm_tf.model.compression import CompressionModel
+    from gllmm_tf.pillow_plugin import register_pillow
     from gllmm_tf.zoo.registry import models
 
 __version__ = "0.1.0"
@@ -42,6 +45,7 @@ __all__ = [
     "metrics",
     "models",
     "read_image",
+    "register_pillow",
     "write_image",
 ]
 
@@ -52,6 +56,7 @@ _HOMES = {
     "models": "gllmm_tf.zoo.registry",
     "read_image": "gllmm_tf.files.images",
     "write_image": "gllmm_tf.files.images",
+    "register_pillow": "gllmm_tf.pillow_plugin",
 }
 _MODULES = ("config", "errors", "layers", "losses", "metrics")
 

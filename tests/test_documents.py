@@ -51,6 +51,11 @@ NOT_HERE = {
         "make": INSTALLS,
         "GLLMM_JAX_PYTHON": "needs JAX",
     },
+    "docs/desktop.md": {
+        "python -m gllmm_tf.desktop": "changes the desktop of the user; tests/desktop installs elsewhere",
+        "xdg-mime": "need not be installed; tests/desktop runs it where it is",
+        "file -m": "need not be installed; tests/desktop runs it where it is",
+    },
     "docs/export.md": {
         "python -m experiments.systems.saved_model_agreement": "tests/experiments/systems runs it",
         "TF=": "compiles C++, with a compiler that need not be there",

@@ -19,7 +19,7 @@ FLOORS = (
     ("model",),
     ("codec", "portable", "originals"),
     ("export", "training"),
-    ("cli", "serve", "beam"),
+    ("cli", "serve", "beam", "pillow_plugin", "desktop"),
 )
 """Rooms of the package from the ground up; a room imports its own floor's neighbours at most."""
 

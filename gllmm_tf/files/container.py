@@ -45,8 +45,9 @@ TAG_EXIF = 4  # EXIF data from their TIFF header on, zlib-compressed.
 TAG_XMP = 5  # XMP packet, zlib-compressed.
 
 _HEADER = struct.Struct("<4sBBB8s")  # magic, format version, flags, quality index, model identity
+START = _HEADER.size  # of the fields with a fixed place
 _CHECKSUM = struct.Struct("<I")
-_MIN_SIZE = _HEADER.size + 3 + _CHECKSUM.size  # Three one-byte varints and two empty streams.
+_MIN_SIZE = START + 3 + _CHECKSUM.size  # Three one-byte varints and two empty streams.
 _VARINT_BYTES = 4
 _VARINT_LIMIT = 1 << 7 * _VARINT_BYTES
 
@@ -130,23 +131,12 @@ def unpack(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
       FormatError: `data` is not a `.gllmm` file that this version reads.
     """
     data = bytes(data)
-    _check_magic(data)
-    _check_version(data)
+    check_start(data)
     _check_checksum(data)
 
-    _, _, flags, quality_index, model_id = _HEADER.unpack_from(data)
-    if flags & ~FLAG_METADATA:
-        raise FormatError(
-            f"unknown flags 0x{flags & ~FLAG_METADATA:02x}: the file uses a feature this gllmm_tf "
-            "does not know; update gllmm_tf"
-        )
-    fields = _Fields(data, _HEADER.size, len(data) - _CHECKSUM.size)
-    width = fields.varint("width")
-    height = fields.varint("height")
-    if width < 1 or height < 1:
-        raise FormatError(
-            f"declares a picture of {width} x {height} pixels; neither may be 0: {_BAD_WRITER}"
-        )
+    flags, quality_index, model_id = read_start(data)
+    fields = Fields(data, START, len(data) - _CHECKSUM.size)
+    width, height = read_size(fields)
     excess = work.excess(width, height, max_pixels)
     if excess:
         raise FormatError(
@@ -158,6 +148,42 @@ def unpack(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
     z_stream = fields.take(z_length, "z stream")
     y_stream = fields.rest()
     return Container(model_id, width, height, quality_index, z_stream, y_stream, metadata)
+
+
+def check_start(data: bytes) -> None:
+    """Raises FormatError unless `data` begins as a file of a version that this one reads."""
+    _check_magic(data)
+    _check_version(data)
+
+
+def read_start(data: bytes) -> tuple[int, int, bytes]:
+    """(flags, quality index, model identity) of the first `START` bytes of a file.
+
+    Raises:
+      FormatError: A flag is unknown.
+    """
+    _, _, flags, quality_index, model_id = _HEADER.unpack_from(data)
+    if flags & ~FLAG_METADATA:
+        raise FormatError(
+            f"unknown flags 0x{flags & ~FLAG_METADATA:02x}: the file uses a feature this gllmm_tf "
+            "does not know; update gllmm_tf"
+        )
+    return flags, quality_index, model_id
+
+
+def read_size(fields: Fields) -> tuple[int, int]:
+    """(width, height), the first two fields behind the start.
+
+    Raises:
+      FormatError: One of them is 0 or no number.
+    """
+    width = fields.varint("width")
+    height = fields.varint("height")
+    if width < 1 or height < 1:
+        raise FormatError(
+            f"declares a picture of {width} x {height} pixels; neither may be 0: {_BAD_WRITER}"
+        )
+    return width, height
 
 
 def _check_magic(data: bytes) -> None:
@@ -200,7 +226,7 @@ def _check_checksum(data: bytes) -> None:
         raise FormatError(f"cut short or damaged, its checksum does not match: {_COPY_AGAIN}")
 
 
-def _read_metadata(fields: _Fields) -> dict[int, bytes]:
+def _read_metadata(fields: Fields) -> dict[int, bytes]:
     count = fields.varint("metadata count")
     if count < 1:
         raise FormatError(f"announces metadata but holds none: {_BAD_WRITER}")
@@ -219,13 +245,14 @@ def _read_metadata(fields: _Fields) -> dict[int, bytes]:
     return metadata
 
 
-class _Fields:
+class Fields:
     """Reads `data[start:end]` field by field and refuses to step past the end."""
 
     def __init__(self, data: bytes, start: int, end: int):
         self._data, self._at, self._end = data, start, end
 
     def take(self, length: int, name: str) -> bytes:
+        """The next `length` bytes."""
         if length > self._end - self._at:
             raise FormatError(
                 f"the {name} should have {_plural(length, 'byte')} but only "
@@ -235,9 +262,11 @@ class _Fields:
         return self._data[self._at - length : self._at]
 
     def rest(self) -> bytes:
+        """All that is left."""
         return self.take(self._end - self._at, "rest")
 
     def varint(self, name: str) -> int:
+        """The next number."""
         value = 0
         for i in range(_VARINT_BYTES):
             byte = self.take(1, name)[0]

@@ -20,9 +20,9 @@ from PIL import Image
 from gllmm_tf.errors import ImageError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files import exif, recognise
 from gllmm_tf.files.atomic import open_regular, reason
-from gllmm_tf.files.colour import curve_table, grey_table, is_srgb, to_srgb
+from gllmm_tf.files.colour import Meaning, curve_table, grey_table, is_srgb, to_srgb
 from gllmm_tf.files.container import MAX_PIXELS, TAG_ALPHA, TAG_EXIF, TAG_ICC, TAG_XMP
-from gllmm_tf.files.depth import to_8_bits
+from gllmm_tf.files.depth import Samples, bits_of, to_8_bits
 from gllmm_tf.files.metadata import MAX_BYTES, pack_alpha, pack_bytes, tags_to_strip
 from gllmm_tf.files.opening import Opened, open_picture
 from gllmm_tf.files.pillow_errors import pillow_errors
@@ -38,6 +38,7 @@ __all__ = [
     "Picture",
     "format_of",
     "read_image",
+    "to_picture",
     "write_image",
 ]
 
@@ -114,6 +115,27 @@ def _read(file: BinaryIO, max_pixels: int, stripped: frozenset[int]) -> Picture:
     size = opened.image.width * opened.image.height
     with pillow_errors(f"a picture of mode {opened.image.mode} that cannot be converted", size):
         return _to_picture(opened, stripped, notes)
+
+
+def to_picture(
+    image: Image.Image, exif_data: bytes | None = None, xmp: bytes | None = None
+) -> Picture:
+    """A picture that Pillow holds, as the codec takes it: as `read_image` does with a file.
+
+    Args:
+        image: Of any mode, with its `info`.
+        exif_data: EXIF data from their TIFF header on; their orientation is applied.
+        xmp: XMP packet.
+
+    Raises:
+        ImageError: Its mode cannot be converted. OutOfMemoryError: There is too little memory.
+    """
+    notes: list[str] = []
+    meaning = Meaning(profile=image.info.get("icc_profile"))
+    unusable = pillow_errors(f"a picture of mode {image.mode} that cannot be converted")
+    with running_out_of_memory("converting the picture"), unusable:
+        opened = Opened(image, Samples(bits_of(image)), meaning, exif_data, xmp)
+        return _to_picture(opened, frozenset(), notes)
 
 
 def _to_picture(opened: Opened, stripped: frozenset[int], notes: list[str]) -> Picture:

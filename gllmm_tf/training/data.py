@@ -37,16 +37,25 @@ def find_pictures(globs):
         globs: a list of them, or one.
 
     Raises:
-        errors.ImageError: nothing matches.
+        errors.ImageError: a glob that matches nothing.
     """
     patterns = [globs] if isinstance(globs, str) else list(globs)
-    paths = {p for pattern in patterns for p in glob.glob(pattern.strip(), recursive=True)}
-    paths = sorted(p for p in paths if os.path.isfile(p))
-    if not paths:
-        raise errors.ImageError(
-            f"{','.join(patterns)}: no picture matches; check train_glob", "train_glob"
-        )
-    return paths
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
+        matching = [path for path in matching if os.path.isfile(path)]
+        if not matching:
+            hint = "" if len(patterns) == 1 else " (a comma that belongs to a path is written \\,)"
+            raise errors.ImageError(
+                f"{pattern}: no picture matches; check train_glob{hint}", "train_glob"
+            )
+        found.update(matching)
+    return sorted(found)
+
+
+def readable(paths):
+    """Returns those of the paths whose pictures can be read."""
+    return [path for path, found in _outcomes(paths) if isinstance(found, np.ndarray)]
 
 
 def split(paths, num_validation, rule="content"):
@@ -84,34 +93,51 @@ class Pictures:
     """Decoded pictures in one memory-mapped file.
 
     Attributes:
-        paths: of the pictures, as given.
+        paths: of the pictures, as given, without those that cannot be read.
         shapes: [(height, width)] of each.
+        unreadable: a line for each picture that was left out.
     """
 
-    def __init__(self, paths, shapes, pixels):
+    def __init__(self, paths, shapes, pixels, offsets=None, unreadable=()):
         self.paths = list(paths)
         self.shapes = [tuple(shape) for shape in shapes]
+        self.unreadable = list(unreadable)
         self._pixels = pixels
-        sizes = [height * width * 3 for height, width in self.shapes]
-        self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        if offsets is None:
+            sizes = [height * width * 3 for height, width in self.shapes]
+            offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._offsets = offsets
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, index):
         """Returns picture `index`, uint8 [height, width, 3], without copying it."""
-        flat = self._pixels[self._offsets[index] : self._offsets[index + 1]]
-        return flat.reshape(*self.shapes[index], 3)
+        height, width = self.shapes[index]
+        start = self._offsets[index]
+        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def only(self, paths):
+        """Returns some of the pictures, by their paths."""
+        place = {path: i for i, path in enumerate(self.paths)}
+        chosen = [place[path] for path in paths]
+        shapes = [self.shapes[i] for i in chosen]
+        return Pictures(paths, shapes, self._pixels, [self._offsets[i] for i in chosen])
 
     @classmethod
-    def open(cls, paths, cache_dir):
+    def open(cls, paths, cache_dir, skip_unreadable=False):
         """Maps the decoded pictures of `paths`; decodes them into `cache_dir` if need be.
 
         The cache is named by paths, sizes and times of change of the files, so that it follows
         their changes.
 
+        Args:
+            paths: of picture files.
+            cache_dir: folder of the cache.
+            skip_unreadable: leave out pictures that cannot be read.
+
         Raises:
-            errors.ImageError: a picture that cannot be read.
+            errors.ImageError: a picture that cannot be read; with skip_unreadable, if none can.
             errors.GllmmError: a cache that cannot be written, or too little room for it.
         """
         facts = [CACHE_VERSION]
@@ -121,18 +147,25 @@ class Pictures:
         name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         pixels_path = os.path.join(cache_dir, f"pictures-{name}.u8")
         shapes_path = os.path.join(cache_dir, f"pictures-{name}.json")
-        if not os.path.exists(shapes_path):  # written last: the pixels are complete if it exists
+        shapes = _cached_shapes(paths, shapes_path, skip_unreadable)
+        if shapes is None:
             try:
-                _decode_all(paths, pixels_path, shapes_path)
+                shapes = _decode_all(paths, pixels_path, shapes_path, skip_unreadable)
             except OSError as error:
                 raise errors.GllmmError(
                     f"{cache_dir}: the decoded pictures cannot be written ({error.strerror}); "
                     "name another folder",
                     "cache_dir",
                 ) from error
-        with open(shapes_path) as f:
-            shapes = json.load(f)
-        return cls(paths, shapes, np.memmap(pixels_path, np.uint8, "r"))
+        unreadable = [line for line in shapes if isinstance(line, str)]
+        if len(unreadable) == len(paths):
+            raise errors.ImageError(
+                f"none of the {len(paths)} pictures can be read; the first: {unreadable[0]}",
+                "train_glob",
+            )
+        there = [(path, shape) for path, shape in zip(paths, shapes) if not isinstance(shape, str)]
+        pixels = np.memmap(pixels_path, np.uint8, "r")
+        return cls(*zip(*there), pixels, unreadable=unreadable)
 
 
 def decode(path):
@@ -147,7 +180,35 @@ def decode(path):
         raise errors.ImageError(f"{error}; remove it or narrow train_glob", "train_glob") from error
 
 
-def _decode_all(paths, pixels_path, shapes_path):
+def _cached_shapes(paths, shapes_path, skip_unreadable):
+    """Returns what `_decode_all` returned of these pictures; None if they have to be decoded."""
+    if not os.path.exists(shapes_path):  # written last: the pixels are complete if it exists
+        return None
+    with open(shapes_path) as f:
+        shapes = json.load(f)
+    unreadable = [path for path, shape in zip(paths, shapes) if isinstance(shape, str)]
+    if unreadable and (not skip_unreadable or readable(unreadable)):
+        return None  # to name the first of them, or because a disk, say, is there again
+    return shapes
+
+
+def _outcomes(paths):
+    """Yields (path, its picture or the ImageError that says why there is none)."""
+
+    def outcome(path):
+        try:
+            return path, decode(path)
+        except errors.ImageError as error:
+            return path, error
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        # In slices, so that few decoded pictures are in memory however fast the threads are.
+        for start in range(0, len(paths), 64):
+            yield from pool.map(outcome, paths[start : start + 64])
+
+
+def _decode_all(paths, pixels_path, shapes_path, skip_unreadable):
+    """Writes pixels and shapes; returns, for each path, [height, width] or why there is none."""
     folder = os.path.dirname(pixels_path)
     os.makedirs(folder, exist_ok=True)
     free = shutil.disk_usage(folder).free
@@ -155,25 +216,27 @@ def _decode_all(paths, pixels_path, shapes_path):
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(replacing(pixels_path))
         f = stack.enter_context(open(temporary, "xb"))
-        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor())
-        bar = tqdm(
-            total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty()
+        bar = stack.enter_context(
+            tqdm(total=len(paths), desc="decoding", unit="picture", disable=not sys.stderr.isatty())
         )
-        # In slices, so that few decoded pictures are in memory however fast the threads are.
-        for start in range(0, len(paths), 64):
-            for picture in pool.map(decode, paths[start : start + 64]):
-                written += picture.nbytes
-                if written > 0.95 * free:
-                    raise errors.GllmmError(
-                        f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded "
-                        "pictures; name a folder with more room",
-                        "cache_dir",
-                    )
-                shapes.append(picture.shape[:2])
-                f.write(picture.tobytes())
-                bar.update()
-        bar.close()
+        for _, found in _outcomes(paths):
+            bar.update()
+            if isinstance(found, errors.ImageError):
+                if not skip_unreadable:
+                    raise found
+                shapes.append(str(found))
+                continue
+            written += found.nbytes
+            if written > 0.95 * free:
+                raise errors.GllmmError(
+                    f"{folder}: {free / 1e9:.1f} GB free are too few for the decoded pictures; "
+                    "name a folder with more room",
+                    "cache_dir",
+                )
+            shapes.append(list(found.shape[:2]))
+            f.write(found.tobytes())
     write_bytes_atomic(shapes_path, json.dumps(shapes).encode())
+    return shapes
 
 
 class Crops(crops.Crops):
@@ -222,6 +285,11 @@ def fingerprint(paths):
     """Returns a short text that changes with the names, sizes or order of picture files."""
     facts = [[os.path.basename(path), os.path.getsize(path)] for path in paths]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def facts_of(paths):
+    """What a run's record says of its pictures: {"count", "sha256"}, those held out included."""
+    return {"count": len(paths), "sha256": fingerprint(paths)}
 
 
 def centres(paths, size):

@@ -14,6 +14,7 @@ from absl import flags
 
 from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
+from gllmm_tf.training.folder import INTERRUPTED
 from gllmm_tf.training.settings import FIELDS, Settings, item_kind, kind_of
 
 _DEFINE = {
@@ -126,7 +127,8 @@ def main(argv: list[str]) -> None:
     Args:
         argv: The program's name, for messages, and its arguments.
 
-    Ends the process with status 1 and one line for what cannot be done.
+    Ends the process with status 1 and one line for what cannot be done, with `INTERRUPTED` after a
+    signal, which the same command makes good.
     """
     program, values = argv[0], flags.FlagValues()
     define(values)
@@ -135,8 +137,14 @@ def main(argv: list[str]) -> None:
     try:
         settings = settings_of(values)
         backends.need_tensorflow("training", None)
-        from gllmm_tf.training.run import train  # late: help and bad flags need no TensorFlow
+        from gllmm_tf.training.run import Run  # late: help and bad flags need no TensorFlow
 
-        train(settings)
+        run = Run(settings)
+        run.train()
     except GllmmError as error:
         sys.exit(f"{program}: {error.with_flag()}")
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    if run.stop.interrupted:
+        sys.exit(INTERRUPTED)

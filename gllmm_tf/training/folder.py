@@ -2,6 +2,9 @@
 
 config.json      the settings, the code, the pictures and the start: what a run is bound to
 metrics.jsonl    a line per --log_every steps, and one per validation
+lock             held by the process that is at work
+
+A run is bound to its record from its first checkpoint on: what a start that failed has left is no run.
 """
 
 from __future__ import annotations
@@ -17,9 +20,15 @@ from typing import Any
 
 from gllmm_tf.errors import GllmmError, OutOfMemoryError
 from gllmm_tf.files.atomic import write_bytes_atomic
+from gllmm_tf.training import lock
 from gllmm_tf.training.settings import FIELDS, FREE, Settings, typed
 
-CONFIG, METRICS = "config.json", "metrics.jsonl"
+CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+INTERRUPTED = 130
+"""Exit status of a run that a signal has stopped."""
+
+_SPECIAL = "*?[\\"
+"""What TensorFlow takes for a pattern in the name of a checkpoint, and does not find again."""
 
 
 class Folder:
@@ -32,7 +41,7 @@ class Folder:
     Attributes:
         path: As given.
         argument: As given.
-        record: {name: value} of config.json; {} in a new folder.
+        record: {name: value} of config.json; {} in the folder of no run.
 
     Raises:
         GllmmError: the folder cannot be made, or its record cannot be read.
@@ -42,13 +51,37 @@ class Folder:
         self.path = path
         self.argument = argument
         self.record: dict[str, Any] = {}
-        config = self.file(CONFIG)
+        self._read_record()
+
+    def lock(self) -> None:
+        """Takes the folder for this process; raises GllmmError if another one is at work there."""
+        lock.take(self.path, self.argument)
+        self._read_record()  # the process before may have written since
+
+    def unlock(self) -> None:
+        """Ends what `lock` began."""
+        lock.give_back(self.path)
+
+    def check_name(self) -> None:
+        """Raises GllmmError if checkpoints of TensorFlow cannot be read back from such a path."""
+        found = [c for c in _SPECIAL if c in os.path.abspath(self.path)]
+        if found:
+            raise GllmmError(
+                f"{self.path}: TensorFlow reads no checkpoints from a path with {' '.join(found)}; "
+                f"give another {self.argument}",
+                self.argument,
+            )
+
+    def _read_record(self):
+        path, argument, config = self.path, self.argument, self.file(CONFIG)
         try:
             os.makedirs(path, exist_ok=True)
             if os.path.exists(config):
                 with open(config) as f:
-                    self.record = json.load(f)
-                self.record["settings"].items()
+                    record = json.load(f)
+                record["settings"].items()
+                bound = os.path.exists(self.file(CHECKPOINTS, "checkpoint"))
+                self.record = record if bound else {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise GllmmError(
                 f"{config}: is not the record of a run; give another {argument}", argument
@@ -156,23 +189,30 @@ class Stop:
 
     Attributes:
         reason: One phrase, or None.
+        interrupted: Whether a signal is the reason, of this process or of another worker.
     """
 
     def __init__(self):
         self.reason: str | None = None
+        self.interrupted = False
 
     def __bool__(self):
         return self.reason is not None
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Turns SIGINT and SIGTERM into a clean stop while the block lasts, in the main thread."""
+        """Turns SIGINT and SIGTERM into a clean stop while the block lasts, in the main thread.
+
+        A second one raises KeyboardInterrupt at once.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def handle(number, _):
-            self.reason = signal.Signals(number).name
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.reason, self.interrupted = signal.Signals(number).name, True
 
         before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
         try:

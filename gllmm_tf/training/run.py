@@ -12,6 +12,7 @@ its last checkpoint as if nothing had happened, and a batch that several devices
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -23,14 +24,19 @@ from tqdm import tqdm
 from gllmm_tf.coding import empty_channels
 from gllmm_tf.errors import GllmmError, ModelError, running_out_of_memory
 from gllmm_tf.training import data, distribution, validation
+from gllmm_tf.training.divergence import sound_until
 from gllmm_tf.training.facts import facts_of, record_of
-from gllmm_tf.training.folder import Folder, Stop, writing
+from gllmm_tf.training.folder import CHECKPOINTS, Folder, Stop, writing
 from gllmm_tf.training.judge import table
 from gllmm_tf.training.learner import Learner
 from gllmm_tf.training.meter import SKIPS_UNTIL_STOP, Meter
 from gllmm_tf.training.revision import revision
 from gllmm_tf.training.settings import Settings
 from gllmm_tf.zoo import model_file
+
+KEPT = 3  # checkpoints
+UNREADABLE_SHOWN = 10
+"""Pictures left out that are named; all are counted."""
 
 EMPTY_CHANNEL_PICTURES = 32
 """Training pictures whose empty channels are counted for an exported model."""
@@ -53,6 +59,9 @@ class Run:
         self.settings = settings
         self.devices = distribution.Devices(settings.run.strategy)
         self.folder = Folder(settings.run.run_dir)
+        self.folder.check_name()
+        if self.devices.is_chief:
+            self.folder.lock()
         self.folder.check_settings(settings)
         self.stop = Stop()
         self._read_pictures()
@@ -60,9 +69,9 @@ class Run:
         self.learner = Learner(settings, self.devices, self._recorded_start())
         self.check_room()
         self.manager = tf.train.CheckpointManager(
-            self.learner.checkpoint, self.folder.file("checkpoints"), max_to_keep=3
+            self.learner.checkpoint, self.folder.file(CHECKPOINTS), max_to_keep=KEPT
         )
-        self._write_record()
+        self._recorded = False
         self._resume()
 
     # ------------------------------------------------------------------------------------- start
@@ -70,19 +79,28 @@ class Run:
     def _read_pictures(self):
         settings = self.settings
         paths = data.find_pictures(settings.data.train_glob)
-        self._pictures = {"count": len(paths), "sha256": data.fingerprint(paths)}
+        skip = settings.data.skip_unreadable
+        if not skip:
+            self.folder.check_pictures(data.facts_of(paths))
+        cache = settings.data.cache_dir or self.folder.file("cache")
+        pictures = data.Pictures.open(paths, cache, skip)
+        self._pictures = data.facts_of(pictures.paths)
         self.folder.check_pictures(self._pictures)
         self._held_out_rule = self.folder.held_out_rule
-        training, held_out = data.split(paths, settings.data.validation_images, self._held_out_rule)
-        cache = settings.data.cache_dir or self.folder.file("cache")
+        training, held_out = data.split(
+            pictures.paths, settings.data.validation_images, self._held_out_rule
+        )
         self.crops = data.Crops(
-            data.Pictures.open(training, cache),
+            pictures.only(training),
             settings.data.patch,
             settings.run.seed,
             settings.model.num_qualities,
         )
-        pictures = data.Pictures.open(held_out, cache) if held_out else data.Pictures([], [], None)
-        self.validation = data.centre_crops(pictures, settings.data.validation_size)
+        self.validation = data.centre_crops(pictures.only(held_out), settings.data.validation_size)
+        for line in pictures.unreadable[:UNREADABLE_SHOWN]:
+            self._say(f"left out: {line}")
+        if pictures.unreadable:
+            self._say(f"{len(pictures.unreadable)} of {len(paths)} pictures cannot be read")
         self._say(
             f"{len(training)} training pictures, {self.crops.num_small} of them left out as "
             f"smaller than the patch of {settings.data.patch}; {len(self.validation)} of "
@@ -103,15 +121,17 @@ class Run:
 
     def _recorded_start(self):
         """What the run knows of the model it began with; None for a run that begins."""
-        if not tf.train.latest_checkpoint(self.folder.file("checkpoints")):
+        if not tf.train.latest_checkpoint(self.folder.file(CHECKPOINTS)):
             return None
         return self.folder.record.get("start")  # absent in runs of earlier versions
 
     def _write_record(self):
-        if self.devices.is_chief:
+        """Binds the folder to this run."""
+        if not self._recorded:
             start = self.learner.start
             record = record_of(self.settings, self._pictures, self._held_out_rule, start)
             self.folder.write_record(**record)
+            self._recorded = True
 
     def check_room(self) -> None:
         """Raises GllmmError unless four checkpoints (three kept, one being written) fit on the disk."""
@@ -162,7 +182,9 @@ class Run:
         self._meter = Meter(settings, float(self.learner.seconds.numpy()))
         show = chief and sys.stderr.isatty()
         bar = tqdm(total=settings.schedule.steps, initial=first, unit="step", disable=not show)
-        with self.stop.on_signals(), writer.as_default(), bar:
+        if chief:
+            self.folder.lock()
+        with self._unlocking(), self.stop.on_signals(), writer.as_default(), bar:
             if first >= settings.schedule.steps:
                 self._say(f"{self.folder.path}: its {first} steps are done; raise steps to go on")
                 return self._evaluate(first)
@@ -193,7 +215,7 @@ class Run:
             if over:
                 self.stop.reason = f"time limit of {limit:.0f} s"
             if devices.any(bool(self.stop)):
-                self.stop.reason = self.stop.reason or "another worker was stopped"
+                self._stopped_elsewhere()
             last = step == total or bool(self.stop)
             if step % settings.run.log_every == 0 or last:
                 self._log(step, bar, writer)
@@ -202,19 +224,51 @@ class Run:
                 result = self._evaluate(step)
             if step % settings.run.checkpoint_every == 0 or last:
                 # After the validation: a run that was killed in between does both again.
-                self._save(step)
+                self._save(step, last, finished=step == total)
             if last:
                 break
         return result, step
 
+    @contextlib.contextmanager
+    def _unlocking(self):
+        try:
+            yield
+        finally:
+            self.folder.unlock()
+
+    def _stopped_elsewhere(self):
+        """Takes over that another worker was stopped: by a signal, unless there is a time limit."""
+        if not self.stop:
+            self.stop.reason = "another worker was stopped"
+            self.stop.interrupted = not self.settings.run.max_seconds
+
     def _not_finite(self, bad, step):
-        latest = self.manager.latest_checkpoint
-        again = f"continue from {latest} with" if latest else "start again in another run_dir with"
+        """Sets the folder back to before the divergence; returns the error that says so."""
+        before = self._sound_checkpoints(step - bad)
+        if before:
+            if self.devices.is_chief:
+                place = self.folder.file(CHECKPOINTS)
+                with writing(place):
+                    tf.compat.v1.train.update_checkpoint_state(place, before[-1], before)
+            again = f"the same command continues from {before[-1]}, which is of before, with"
+        elif self.manager.latest_checkpoint:
+            again = "no checkpoint is left of before; start again in another run_dir with"
+        else:
+            again = "start again with"
         return GllmmError(
             f"{self.folder.path}: {bad} steps in a row, to step {step}, had a non-finite loss or "
             f"gradient; {again} a lower learning_rate",
             "learning_rate",
         )
+
+    def _sound_checkpoints(self, step):
+        """Paths of the kept checkpoints that are of before a divergence, the latest last.
+
+        Args:
+            step: From which on steps were not finite, or the number of steps done.
+        """
+        until = sound_until(self.folder.rows(), step)
+        return [path for path in self.manager.checkpoints if int(path.rsplit("-", 1)[1]) <= until]
 
     def _log(self, step, bar, writer):
         learner = self.learner
@@ -231,11 +285,17 @@ class Run:
         else:
             bar.set_postfix_str(text)
 
-    def _save(self, step):
+    def _save(self, step, last, finished):
+        """Writes a checkpoint, but none of a run that diverges in place of its last sound one."""
         self.learner.seconds.assign(self._meter.tick())
-        if self.devices.is_chief:
-            with writing(self.folder.file("checkpoints")):
-                self.manager.save(checkpoint_number=step)
+        if not self.devices.is_chief or self._meter.bad and not finished:
+            return
+        kept = self.manager.checkpoints
+        if len(kept) == KEPT and not last and self._sound_checkpoints(step) == kept[:1]:
+            return
+        self._write_record()
+        with writing(self.folder.file(CHECKPOINTS)):
+            self.manager.save(checkpoint_number=step)
 
     # --------------------------------------------------------------------------------- validation
 

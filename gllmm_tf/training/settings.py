@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 from gllmm_tf.config import ModelConfig
@@ -38,7 +39,8 @@ PUBLISHED = {
 
 FREE = frozenset(
     {
-        *("run_dir", "cache_dir", "validation_files", "strategy", "steps", "learning_rate"),
+        *("run_dir", "cache_dir", "skip_unreadable", "validation_files", "strategy", "steps"),
+        "learning_rate",
         *("adam_learning_rate", "clip_norm", "log_every", "checkpoint_every", "evaluate_every"),
         *("max_seconds", "hardware"),
     }
@@ -119,7 +121,12 @@ class ModelSettings:
 class DataSettings:
     """Which pictures are seen, and how much of them at once."""
 
-    train_glob: tuple[str, ...] = setting((), "Globs of training pictures (quote them).")
+    train_glob: tuple[str, ...] = setting(
+        (), "Globs of training pictures (quote them; a comma in a path is written \\,)."
+    )
+    skip_unreadable: bool = setting(
+        False, "Leave out, and count, pictures that cannot be read; without it they end the run."
+    )
     cache_dir: str = setting(
         "", "Folder for the decoded pictures, 3 bytes per pixel; empty: RUN_DIR/cache."
     )
@@ -311,6 +318,7 @@ _ITEMS = {
     "tuple[float, ...]": float,
     "tuple[str, ...]": str,
 }
+_COMMA = re.compile(r"(?<!\\),")
 _KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 
 
@@ -325,9 +333,10 @@ def kind_of(field: dataclasses.Field) -> type:
 
 
 def typed(field: dataclasses.Field, value: Any) -> Any:
-    """The value as its field has it: a list as a tuple, an integer as a float where one is due.
+    r"""The value as its field has it: a list as a tuple, an integer as a float where one is due.
 
-    Text where a list is due is read as that list with commas: so were lists recorded once.
+    Text where a list is due is read as that list with commas, as flags have it and as lists were
+    recorded once; a comma that belongs to an item is written \,.
 
     Raises:
         GllmmError: the value has another type.
@@ -336,7 +345,7 @@ def typed(field: dataclasses.Field, value: Any) -> Any:
     if item is None:
         return _of_kind(field.name, value, kind_of(field))
     if isinstance(value, str):
-        parts = [part.strip() for part in value.split(",") if part.strip()]
+        parts = [part.strip().replace("\\,", ",") for part in _COMMA.split(value) if part.strip()]
         try:
             return tuple(item(part) for part in parts)
         except ValueError:

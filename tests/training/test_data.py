@@ -269,6 +269,46 @@ def test_unreadable_picture_is_named(folder, tmp_path):
     assert os.listdir(tmp_path / "cache") == []
 
 
+def test_unreadable_pictures_are_left_out_and_tried_again(folder, tmp_path, monkeypatch):
+    paths, cache = data.find_pictures(f"{folder}/**/*.png"), str(tmp_path / "cache")
+    whole = pathlib.Path(paths[1]).read_bytes()
+    expected = [data.decode(path) for path in paths]
+    pathlib.Path(paths[1]).write_bytes(whole[:50].ljust(len(whole), b"x"))
+    stat = os.stat(paths[1])
+    for _ in range(2):  # decoded, then from the cache
+        pictures = data.Pictures.open(paths, cache, skip_unreadable=True)
+        assert pictures.paths == [paths[0], *paths[2:]]
+        assert len(pictures.unreadable) == 1 and paths[1] in pictures.unreadable[0]
+        np.testing.assert_array_equal(pictures[2], expected[3])
+        np.testing.assert_array_equal(pictures.only([paths[3], paths[0]])[0], expected[3])
+    assert data.readable(paths) == pictures.paths
+    with pytest.raises(errors.ImageError, match=os.path.basename(paths[1])):
+        data.Pictures.open(paths, cache)
+    pathlib.Path(paths[1]).write_bytes(whole)  # the disk is there again: nothing else has changed
+    os.utime(paths[1], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    np.testing.assert_array_equal(data.Pictures.open(paths, cache, True)[1], expected[1])
+
+
+def test_pictures_none_of_which_can_be_read(folder, tmp_path):
+    paths = data.find_pictures(f"{folder}/*.png")
+    for path in paths:
+        pathlib.Path(path).write_bytes(b"x")
+    with pytest.raises(errors.ImageError, match="none of the 2 pictures can be read; the first: "):
+        data.Pictures.open(paths, str(tmp_path / "cache"), skip_unreadable=True)
+
+
+def test_each_glob_has_to_match(folder):
+    with pytest.raises(errors.ImageError, match=r"nothing/\*: no picture matches; .* written \\,"):
+        data.find_pictures([f"{folder}/*.png", f"{folder}/nothing/*"])
+
+
+@pytest.mark.parametrize("name", ["a, b.png", "a[1].png", "a*.png", " a.png "])
+def test_names_of_pictures_are_taken_as_they_are(folder, name):
+    shutil.copy(folder / "a.png", folder / name)
+    shutil.copy(folder / "a.png", folder / "a1.png")
+    assert data.find_pictures([str(folder / name)]) == [str(folder / name)]
+
+
 def test_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
     paths = data.find_pictures(f"{folder}/*.png")
     (tmp_path / "file").write_text("")

@@ -4,6 +4,7 @@ import os
 import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from absl import flags as absl_flags
@@ -12,6 +13,7 @@ from conftest import ROOT
 from gllmm_tf import config as config_lib
 from gllmm_tf import errors
 from gllmm_tf.training import flags
+from gllmm_tf.training.folder import Stop
 from gllmm_tf.training.settings import FIELDS, Settings
 
 CONFIG = "SETTINGS = {'one': {'num_filters': 64, 'flat': 1}, 'two': {'lambdas': [0.01]}}"
@@ -85,6 +87,50 @@ def test_flags_decide_settings(tmp_path):
     assert (settings.schedule.steps, settings.run.jit) == (9, False)  # the command line
     assert settings.data.train_glob == ("a*.png", "b/*.jpg")
     assert settings.data.batch == 8  # the default
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        (r"Photos\, 2019/*.jpg", ("Photos, 2019/*.jpg",)),
+        (r"a\,b/*,c\,d/*, e/*", ("a,b/*", "c,d/*", "e/*")),
+        (r"a\b/*", (r"a\b/*",)),
+    ],
+)
+def test_commas_in_paths(text, wanted):
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    values(["train.py", f"--train_glob={text}", "--run_dir=r,s"])
+    settings = flags.settings_of(values)
+    assert settings.data.train_glob == wanted and settings.run.run_dir == "r,s"
+    assert Settings.of(**settings.flat()) == settings  # as a record has them
+
+
+@pytest.mark.parametrize("how", ["signal", "time limit", "Ctrl-C before the first step"])
+def test_exit_status_of_a_run_that_did_not_end(monkeypatch, capsys, how):
+    """130 for what interrupted it; a time limit was asked for."""
+
+    class Run:
+        stop = Stop()
+
+        def __init__(self, settings):
+            if how.startswith("Ctrl-C"):
+                raise KeyboardInterrupt
+
+        def train(self):
+            self.stop.reason, self.stop.interrupted = how, how == "signal"
+
+    module = SimpleNamespace(Run=Run)
+    monkeypatch.setitem(sys.modules, "gllmm_tf.training.run", module)
+    line = ["train.py", "--train_glob=a", "--run_dir=b"]
+    if how == "time limit":
+        flags.main(line)
+        return
+    with pytest.raises(SystemExit) as caught:
+        flags.main(line)
+    assert caught.value.code == 130
+    text = capsys.readouterr().err
+    assert text == ("train.py: interrupted\n" if how.startswith("Ctrl-C") else "")
 
 
 def test_every_setting_is_a_flag_with_help():

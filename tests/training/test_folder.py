@@ -1,7 +1,9 @@
 """The folder of a run: what it is bound to, and what its record and rows survive."""
 
 import json
+import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -52,9 +54,37 @@ def test_records_of_earlier_versions_are_understood(tmp_path):
         for name, v in settings.flat().items()
     }
     (tmp_path / "config.json").write_text(json.dumps({"settings": old}))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint").write_text("")
     folder.Folder(str(tmp_path)).check_settings(settings)
     with pytest.raises(errors.GllmmError, match="its run has lambdas="):
         folder.Folder(str(tmp_path)).check_settings(settings.replace(lambdas=(0.1, 0.2)))
+
+
+def test_starts_that_fail_bind_nothing(eagerly, pictures, tmp_path):
+    """The next command trains, with other settings and other pictures."""
+    place = tmp_path / "pictures"
+    shutil.copytree(os.path.dirname(pictures), place)
+    common = dict(train_glob=(f"{place}/*.png",), run_dir=str(tmp_path / "run"), steps=1)
+    (place / "x.png").write_bytes((place / "0.png").read_bytes()[:900])
+    for wrong, message in (
+        ({}, "x.png"),
+        ({"train_glob": (f"{place}/*.jpg",)}, "no picture matches"),
+        ({"skip_unreadable": True, "validation_images": 5}, "none is left to train on"),
+        ({"skip_unreadable": True, "patch": 192}, "smaller than the patch"),
+        ({"skip_unreadable": True, "init_from": "nowhere.npz"}, "no file this path"),
+    ):
+        with pytest.raises(errors.GllmmError, match=message):
+            Run(tiny(**{**common, **wrong}))
+    (place / "x.png").unlink()
+    killed = Run(tiny(**common))  # before its first checkpoint
+    killed.folder.append({"step": 1, "loss": 1.0})
+    (place / "0.png").unlink()
+    run = Run(tiny(**{**common, "num_filters": 10, "batch": 1, "seed": 3}))
+    run.train()
+    assert [row["step"] for row in run.folder.rows()] == [1]
+    with pytest.raises(errors.GllmmError, match="its run has num_filters=10, not 8"):
+        Run(tiny(**common))
 
 
 def test_rows_that_come_again_are_dropped(tmp_path):
@@ -138,3 +168,17 @@ def test_models_of_changed_code_say_so(eagerly, pictures, tmp_path, monkeypatch,
 def test_revision_is_that_of_the_code():
     commit, modified = revision.revision()
     assert re.fullmatch("[0-9a-f]{40}|", commit) and isinstance(modified, bool)
+
+
+@pytest.mark.parametrize("name", ["a[1]", "b*", "c?", "d\\e"])
+def test_names_from_which_tensorflow_reads_no_checkpoints(tmp_path, name):
+    with pytest.raises(errors.GllmmError, match="TensorFlow reads no checkpoints from a path with"):
+        folder.Folder(str(tmp_path / name / "run")).check_name()
+
+
+def test_other_odd_names_continue(eagerly, pictures, tmp_path):
+    place = str(tmp_path / "a, b {c} %20 é")
+    for steps in (1, 2):
+        run = Run(tiny(train_glob=(pictures,), run_dir=place, steps=steps))
+        run.train()
+        assert [row["step"] for row in run.folder.rows()] == list(range(1, steps + 1))

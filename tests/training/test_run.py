@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -163,11 +164,14 @@ def test_run_stops_after_too_many_skips(eagerly, pictures, tmp_path, monkeypatch
         run.train()
     message = str(caught.value)
     assert "3 steps in a row, to step 4, had a non-finite loss or gradient" in message
-    assert "continue from" in message and "lower learning_rate" in message
+    assert "continues from" in message and "ckpt-1, which is of before" in message
     assert "\n" not in message
     rows = rows_of(tmp_path)
     assert [row["skipped"] for row in rows] == [0, 1, 2]
     assert rows[0]["loss"] > 0 and rows[1]["loss"] is None
+    again = Run(settings.replace(learning_rate=1e-6))
+    assert int(again.learner.step) == 1 and len(rows_of(tmp_path)) == 1
+    assert all(np.all(np.isfinite(v.numpy())) for v in again.learner.variables)
 
 
 def test_full_disk_is_reported_before_the_first_step(pictures, tmp_path, monkeypatch):
@@ -209,8 +213,60 @@ def test_signal_stops_cleanly_and_the_time_limit_too(eagerly, pictures, tmp_path
 
     run.learner.take_step = interrupted
     run.train()
+    assert run.stop.interrupted
     assert "stopped at step 2: SIGTERM; the same command continues" in capsys.readouterr().err
     assert run.manager.latest_checkpoint.endswith("-2")
+
+
+def test_second_signal_ends_at_once_and_the_folder_is_free(eagerly, pictures, tmp_path):
+    settings = tiny(train_glob=(pictures,), run_dir=str(tmp_path), steps=40, checkpoint_every=1)
+    run = Run(settings)
+    take_step = run.learner.take_step
+
+    def impatient(crops, quality, step):
+        if step == 1:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+        return take_step(crops, quality, step)
+
+    run.learner.take_step = impatient
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert run.manager.latest_checkpoint.endswith("-1")
+    program = "import sys; from gllmm_tf.training import lock; lock.take(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True)
+
+
+def test_unreadable_pictures_are_named_or_counted(eagerly, pictures, tmp_path, capsys):
+    place = tmp_path / "pictures"
+    shutil.copytree(os.path.dirname(pictures), place)
+    bad = {
+        "2 cut.png": (place / "0.png").read_bytes()[:900],
+        "5.png": b"<html>404</html>",
+        "6.png": b"",
+        "7.png": b"\x00" * 500,
+    }
+    for name, data_of in bad.items():
+        (place / name).write_bytes(data_of)
+    settings = tiny(
+        train_glob=(f"{place}/*.png",), run_dir=str(tmp_path / "run"), steps=1, checkpoint_every=1
+    )
+    with pytest.raises(errors.ImageError, match="2 cut.png: .*; remove it or narrow train_glob"):
+        Run(settings)
+    run = Run(settings.replace(skip_unreadable=True))
+    message = capsys.readouterr().err
+    assert "4 of 9 pictures cannot be read" in message
+    assert all(re.search(f"left out: .*/{name}: ", message) for name in bad)
+    run.train()
+    assert run.folder.record["pictures"]["count"] == 5
+    for name in bad:
+        (place / name).unlink()
+    again = Run(settings.replace(steps=2))  # without them, and without the flag
+    assert int(again.learner.step) == 1
+    for step in range(4):  # the same crops, of the same pictures
+        np.testing.assert_array_equal(again.crops.crop(step, 0), run.crops.crop(step, 0))
+    np.testing.assert_array_equal(again.validation, run.validation)
 
 
 @pytest.mark.parametrize(

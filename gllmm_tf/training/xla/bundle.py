@@ -38,7 +38,9 @@ MODULES = (
     "gllmm_tf.files.atomic",
     "gllmm_tf.training",
     "gllmm_tf.training.crops",
+    "gllmm_tf.training.divergence",
     "gllmm_tf.training.folder",
+    "gllmm_tf.training.lock",
     "gllmm_tf.training.meter",
     "gllmm_tf.training.settings",
     "gllmm_tf.training.xla",
@@ -86,7 +88,9 @@ def write(
     run = Folder(settings.run.run_dir)
     run.check_settings(settings, manifest.FREE)
     paths = data.find_pictures(settings.data.train_glob)
-    fingerprint = {"count": len(paths), "sha256": data.fingerprint(paths)}
+    if settings.data.skip_unreadable:
+        paths = data.readable(paths)
+    fingerprint = data.facts_of(paths)
     run.check_pictures(fingerprint)
     training, _ = data.split(paths, settings.data.validation_images, run.held_out_rule)
     with writing(folder):

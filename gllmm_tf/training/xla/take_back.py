@@ -45,6 +45,8 @@ def import_state(folder: str, run_dir: str) -> tuple[Learner, int]:
     record = facts["record"]
     settings = _settings(source, record, run_dir)
     run = Folder(run_dir)
+    run.check_name()
+    run.lock()
     run.check_settings(settings, manifest.FREE)
     run.check_pictures(record["pictures"], "state")
     _check_step(run, source, facts)
@@ -62,6 +64,7 @@ def import_state(folder: str, run_dir: str) -> tuple[Learner, int]:
     manager = tf.train.CheckpointManager(learner.checkpoint, run.file("checkpoints"), max_to_keep=3)
     with writing(run.file("checkpoints")):
         manager.save(checkpoint_number=facts["step"])
+    run.unlock()
     return learner, facts["step"]
 
 
@@ -88,8 +91,10 @@ def import_model(folder: str, path: str, train_glob: Sequence[str] | str = "") -
     record = facts["record"]
     settings = _settings(source, record, record["settings"]["run_dir"])
     pictures = data.find_pictures(train_glob) if train_glob else []
+    if settings.data.skip_unreadable:
+        pictures = data.readable(pictures)
     if pictures:
-        now = {"count": len(pictures), "sha256": data.fingerprint(pictures)}
+        now = data.facts_of(pictures)
         if now != record["pictures"]:
             raise GllmmError(
                 f"{source}: its run saw {record['pictures']['count']} pictures, train_glob names "

@@ -232,7 +232,7 @@ def test_run_that_is_not_finite_stops_at_its_last_good_checkpoint(exported, unbr
     assert done.returncode == 1
     limit = SKIPS_UNTIL_STOP
     assert f"{limit} steps in a row, to step {7 + limit}, had a non-finite loss" in done.stderr
-    assert "the checkpoint of step 6 is left" in done.stderr
+    assert "checkpoint-00000006 is of before" in done.stderr
     assert "Traceback" not in done.stderr
     facts, state = final_state(tmp_path)
     assert facts["step"] == 6

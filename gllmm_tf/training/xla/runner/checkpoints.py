@@ -110,9 +110,14 @@ def found_in(folder: str) -> list[str]:
     """Returns the paths of the complete checkpoints in a run's folder, oldest first."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     names = [name for name in names if re.fullmatch(r"checkpoint-\d{8,}", name)]
-    return [os.path.join(folder, name) for name in sorted(names, key=lambda n: int(n[11:]))]
+    return [os.path.join(folder, name) for name in sorted(names, key=step_of)]
 
 
 def path_of(folder: str, step: int) -> str:
     """Where the checkpoint of a step lies in a run's folder."""
     return os.path.join(folder, f"checkpoint-{step:08d}")
+
+
+def step_of(path: str) -> int:
+    """The step of the checkpoint at this path; the inverse of `path_of`."""
+    return int(path.rsplit("-", 1)[1])

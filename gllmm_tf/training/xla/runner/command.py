@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gllmm_tf.errors import GllmmError
+from gllmm_tf.training.folder import INTERRUPTED
 from gllmm_tf.training.xla.runner.loop import Options, Run
 from gllmm_tf.training.xla.runner.stablehlo import PRECISIONS
 
@@ -59,9 +60,18 @@ def parse(arguments: Sequence[str] | None = None, program: str | None = None) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains as the command line says; ends with status 1 and one line for what cannot be done."""
-    options = parse(arguments)
+    """Trains as the command line says.
+
+    Ends with status 1 and one line for what cannot be done, with `INTERRUPTED` after a signal.
+    """
+    options, program = parse(arguments), os.path.basename(sys.argv[0])
     try:
-        Run(options).train()
+        run = Run(options)
+        run.train()
     except GllmmError as error:
-        sys.exit(f"{os.path.basename(sys.argv[0])}: {error.with_flag()}")
+        sys.exit(f"{program}: {error.with_flag()}")
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    if run.stop.interrupted:
+        sys.exit(INTERRUPTED)

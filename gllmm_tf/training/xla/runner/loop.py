@@ -16,6 +16,7 @@ import numpy as np
 
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.training import crops
+from gllmm_tf.training.divergence import sound_until
 from gllmm_tf.training.folder import Folder, Stop, writing
 from gllmm_tf.training.meter import METRICS, SKIPS_UNTIL_STOP, Meter
 from gllmm_tf.training.settings import Settings
@@ -122,6 +123,7 @@ class Run:
         given = {name: value for name, value in given.items() if value is not None}
         self.settings = settings.replace(max_seconds=options.max_seconds, **given)
         self.folder = Folder(options.out, "out")
+        self.folder.lock()
         self.stop = Stop()
         self._read_pictures()
         self._resume()
@@ -216,7 +218,7 @@ class Run:
 
     def _calls(self, device, loader, pace):
         """Calls until the run is over or is to stop."""
-        options, saved = self.options, self.step
+        options = self.options
         state, self.state = device.put(self.state), None
         ahead = loader.submit(self.inputs_from, device, self.step)
         device.prepare(state, ahead.result()[0])
@@ -231,11 +233,7 @@ class Run:
             for values in np.asarray(metrics).tolist():
                 meter.add(dict(zip(METRICS, values)))
             if meter.bad >= SKIPS_UNTIL_STOP:
-                raise GllmmError(
-                    f"{options.out}: {meter.bad} steps in a row, to step {self.step}, had a "
-                    f"non-finite loss or gradient; the checkpoint of step {saved} is left, export "
-                    "again with a lower learning_rate"
-                )
+                raise self._not_finite(meter.bad)
             if options.fit_seconds and not self.fitted and pace.calls >= FIT_CALLS:
                 seconds = pace.call_seconds / len(metrics)
                 seconds += pace.saving / self.settings.run.checkpoint_every
@@ -253,7 +251,16 @@ class Run:
                 self.seconds = meter.tick()
                 with pace.save():
                     self.save(device, state)
-                saved = self.step
+
+    def _not_finite(self, bad):
+        until = sound_until(self.folder.rows(), self.step - bad)
+        found = checkpoints.found_in(self.options.out)
+        sound = [path for path in found if checkpoints.step_of(path) <= until]
+        left = f"{sound[-1]} is of before" if sound else "no checkpoint is left of before"
+        return GllmmError(
+            f"{self.options.out}: {bad} steps in a row, to step {self.step}, had a non-finite loss "
+            f"or gradient; {left}: export again with a lower learning_rate"
+        )
 
     def fit(self, seconds_per_step: float, seconds: float) -> None:
         """Gives the run, and the schedule of its learning rate, as many steps as there is time for.
