@@ -26,12 +26,14 @@ from experiments.common import places, program
 from experiments.tools import conformance_models
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE
 from gllmm_tf.files import container
-from gllmm_tf.files.metadata import pack_alpha, pack_profile
+from gllmm_tf.files.metadata import pack_alpha, pack_bytes
 from gllmm_tf.portable.codec import PortableCodec
 from gllmm_tf.portable.latent_coder import LatentCoder
 from gllmm_tf.portable.range_coder import SymbolTable
 from gllmm_tf.zoo.model_file import ModelFile
 
+EXIF = bytes.fromhex("49492a0008000000 0100 1201 0300 01000000 01000000 00000000")  # orientation 1
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 RELEASED = "gllmm-n48"  # the model of the photograph
 WEIGHTS = f"../../gllmm_tf/zoo/weights/{RELEASED}.npz"
 
@@ -90,12 +92,13 @@ CASES = {
         z_spread=0.0,
     ),
     "metadata": Case(
-        "all assigned tags, two unassigned ones, one without bytes and one of three-byte length",
+        "all assigned tags but grey, two unassigned ones, one without bytes and one of three-byte length",
         "three",
         (37, 51),
         5,
-        metadata=(1, 2, 200, 255),
+        metadata=(1, 2, 4, 5, 200, 255),
     ),
+    "grey": Case("a grey picture", "cheng", (20, 30), spread=(1.5, 0.5), metadata=(3,)),
     "one_family": Case(
         "one family, fixed rate, trunk widths, three stages, shifts by negative numbers",
         "one",
@@ -177,11 +180,17 @@ def draw_latents(case: Case, model_file: ModelFile) -> tuple[np.ndarray, np.ndar
 def payloads(tags: tuple[int, ...], size: tuple[int, int]) -> dict[int, bytes]:
     """A payload for each tag: what is assigned is valid."""
     width, height = size
-    made = {200: b"", 255: bytes(range(256)) * 65}
+    made = {
+        container.TAG_GREY: b"",
+        container.TAG_EXIF: pack_bytes(EXIF),
+        container.TAG_XMP: pack_bytes(XMP),
+        200: b"",
+        255: bytes(range(256)) * 65,
+    }
     if container.TAG_ICC in tags:
         profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
         profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # the date of its making
-        made[container.TAG_ICC] = pack_profile(bytes(profile))
+        made[container.TAG_ICC] = pack_bytes(bytes(profile))
     if container.TAG_ALPHA in tags:
         slope = np.add.outer(3 * np.arange(height), 2 * np.arange(width)) % 256
         made[container.TAG_ALPHA] = pack_alpha(Image.fromarray(slope.astype(np.uint8)))
@@ -258,6 +267,7 @@ def entry(
     name: str, about: str, model: str, data: bytes, folder: str, has_picture: bool = True
 ) -> dict:
     """A file's row in the list; writes its picture."""
+    import decoders
     import plain_decoder
     import plain_pixels
 
@@ -286,11 +296,15 @@ def entry(
         shape = [len(latent), len(latent[0]), plain_model.filters]
         digest = hashlib.sha256(plain_decoder.to_bytes(latent)).hexdigest()
         row[key] = {"shape": shape, "sha256": digest}
-    if 1 in file.metadata:
-        row["profile"] = hashlib.sha256(zlib.decompress(file.metadata[1])).hexdigest()
-    if 2 in file.metadata:
-        with Image.open(io.BytesIO(file.metadata[2])) as alpha:
-            row["alpha"] = hashlib.sha256(alpha.tobytes()).hexdigest()
+    contents = {
+        target: zlib.decompress(file.metadata[tag])
+        for tag, target in decoders.COMPRESSED.items()
+        if tag in file.metadata
+    }
+    if container.TAG_ALPHA in file.metadata:
+        with Image.open(io.BytesIO(file.metadata[container.TAG_ALPHA])) as alpha:
+            contents["alpha.gray"] = alpha.tobytes()
+    row["metadata"] = {key: hashlib.sha256(data).hexdigest() for key, data in contents.items()}
     row["reaches"] = sorted(file.seen)
     return row
 

@@ -28,6 +28,7 @@ sys.path[:0] = [HERE] * (HERE not in sys.path)
 import decoders  # noqa: E402
 
 OURS = tuple(decoders.DECODERS)
+METADATA = (*decoders.COMPRESSED.values(), "alpha.gray")
 LARGEST_DIFFERENCE = 1  # of pixels
 LARGEST_SHARE = 0.001  # of the values, that may differ
 
@@ -77,10 +78,10 @@ def complaints_of(row: dict, decode: Decode) -> Iterator[str]:
         picture = _read(folder, "picture.rgb")
         if picture is not None and row["picture"]:
             yield from picture_complaints(picture, row)
-        for name, key in (("profile.icc", "profile"), ("alpha.gray", "alpha")):
-            found = _read(folder, name)
-            if found is not None and hashlib.sha256(found).hexdigest() != row.get(key):
-                yield f"{name} is another one" if key in row else f"{name} should not be there"
+        for name in METADATA:
+            found, wanted = _read(folder, name), row["metadata"].get(name)
+            if found is not None and hashlib.sha256(found).hexdigest() != wanted:
+                yield f"{name} {'is another one' if wanted else 'should not be there'}"
 
 
 def picture_complaints(found: bytes, row: dict) -> Iterator[str]:

@@ -19,6 +19,10 @@ TABLES = os.path.join(ROOT, "gllmm_tf", "coding", "tables_v1.npz")
 sys.path[:0] = [path for path in (HERE, ROOT) if path not in sys.path]
 
 
+COMPRESSED = {1: "profile.icc", 4: "exif.bin", 5: "xmp.bin"}
+"""Metadata that are compressed, and the files that they go to."""
+
+
 class Refused(Exception):
     """The decoder does not accept the file."""
 
@@ -57,8 +61,9 @@ def _plain(data, model, pictures=1):
     if pictures:
         x_hat = plain_pixels.synthesise(y, file, loaded)
         found["picture.rgb"] = plain_pixels.picture(x_hat, file)
-    if 1 in file.metadata:
-        found["profile.icc"] = zlib.decompress(file.metadata[1])
+    for tag, name in COMPRESSED.items():
+        if tag in file.metadata:
+            found[name] = zlib.decompress(file.metadata[tag])
     return found
 
 
@@ -72,13 +77,10 @@ def _tensorflow(data, model, **settings):
 
 @functools.cache
 def _codec(name, model, **settings):
+    import gllmm_tf
     from gllmm_tf.zoo.model_file import ModelFile
 
-    if name == "portable":
-        from gllmm_tf.portable.codec import PortableCodec as Codec
-    else:
-        from gllmm_tf.codec.codec import Codec  # type: ignore[assignment]
-    return Codec(ModelFile.read(model), **settings)
+    return gllmm_tf.Codec.of(ModelFile.read(model), backend=name, **settings)
 
 
 def _decode(codec, data):
@@ -92,8 +94,9 @@ def _decode(codec, data):
             "y.i32": decoded.latents.y_hat.astype("<i4").tobytes(),
             "picture.rgb": decoded.image.tobytes(),
         }
-        if container.TAG_ICC in decoded.metadata:
-            found["profile.icc"] = metadata.unpack_profile(decoded.metadata[container.TAG_ICC])
+        for tag, name in COMPRESSED.items():
+            if tag in decoded.metadata:
+                found[name] = metadata.unpack_bytes(tag, decoded.metadata[tag])
         if container.TAG_ALPHA in decoded.metadata:
             size = decoded.image.shape[1], decoded.image.shape[0]
             alpha = metadata.unpack_alpha(decoded.metadata[container.TAG_ALPHA], size)

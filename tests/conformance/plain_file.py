@@ -36,7 +36,8 @@ class File:
             raise Refused("flags")
         self._data, self._at = data[:-4], 15
         self.width, self.height = self._varint(), self._varint()
-        if not self.width or not self.height or self.width * self.height > MOST_PIXELS:
+        counted = max(self.width, 64) * max(self.height, 64)
+        if not self.width or not self.height or counted > MOST_PIXELS:
             raise Refused("size")
         z_length = self._varint()
         self.metadata = self._metadata() if flags & 1 else {}

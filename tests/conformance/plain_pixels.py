@@ -175,4 +175,9 @@ def picture(x_hat, file: File) -> bytes:
         file.seen.add("pixels: above 1")
     if len(x_hat) > file.height or len(x_hat[0]) > file.width:
         file.seen.add("pixels: cut off")
-    return bytes(round(255 * min(max(v, 0.0), 1.0)) for v in flat)
+    pixels = [round(255 * min(max(v, 0.0), 1.0)) for v in flat]
+    if 3 in file.metadata:
+        file.seen.add("pixels: grey")
+        means = [(sum(pixels[i : i + 3]) + 1) // 3 for i in range(0, len(pixels), 3)]
+        pixels = [mean for mean in means for _ in range(3)]
+    return bytes(pixels)

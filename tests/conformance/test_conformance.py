@@ -11,8 +11,8 @@ import pytest
 from conformance import branches, check
 from conftest import ROOT
 
-from gllmm_tf.codec.base import HYPER_STRIDE
 from gllmm_tf.coding.streams import Streams
+from gllmm_tf.config import HYPER_STRIDE
 from gllmm_tf.files import container
 from gllmm_tf.portable.latent_coder import LatentCoder
 from gllmm_tf.zoo.model_file import ModelFile
