@@ -246,4 +246,5 @@ def _channels_first(x):
 def _to_uint8(x_hat):
     """float32 [3, rows, columns] to uint8 [rows, columns, 3]."""
     scaled = 255 * np.clip(x_hat, 0, 1)
-    return np.rint(scaled, out=scaled).astype(np.uint8).transpose(1, 2, 0)
+    with np.errstate(invalid="ignore"):  # forged latents overflow: no colour is right then
+        return np.rint(scaled, out=scaled).astype(np.uint8).transpose(1, 2, 0)
