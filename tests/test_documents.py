@@ -76,6 +76,7 @@ NOT_HERE = {
         "python -m experiments.rate_distortion.rate_distortion": KODAK,
         "python -m experiments.rate_distortion.rate_overhead": KODAK,
         "python -m experiments.speed": SLOW,
+        "python -m experiments.systems.backend_agreement": KODAK,
     },
     "docs/robustness.md": {"python -m experiments.rate_distortion.off_kodak": SLOW},
     "docs/serving.md": {
