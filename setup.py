@@ -95,8 +95,8 @@ setup(
             "pytest-cov>=5,<8",  # which lines the tests reach
             "httpx>=0.24,<1",  # Starlette's test client
             "scipy>=1.9",  # closed forms as oracles
-            "onnx>=1.15,<1.19"
-            + TF_2_14,  # checks ONNX files; 1.19 needs a newer ml_dtypes than 2.14
+            # checks ONNX files; 1.19 needs a newer ml_dtypes than these versions of TensorFlow
+            *("onnx>=1.15,<1.19" + version for version in (TF_2_14, TF_2_17)),
             "ruff>=0.17,<0.18",  # formatter and linter of the whole tree; a minor version may reformat
             "mypy>=1.18,<1.19",  # types of the public modules; 1.18 still knows Python 3.9
         ],
