@@ -45,7 +45,9 @@ AVIF = b"\0\0\0\x1cftypavif\0\0\0\0mif1miafMA1B"
 def test_what_is_refused_is_named(tmp_path, start, name):
     (tmp_path / "a.png").write_bytes(start)
     pattern = name.replace("(", r"\(").replace(")", r"\)")
-    assert_refused(tmp_path / "a.png", f"not a readable picture: {pattern}.*; readable are PNG, ")
+    assert_refused(
+        tmp_path / "a.png", rf"not a readable picture \({pattern}.*\); readable are PNG, "
+    )
 
 
 @pytest.mark.parametrize(
