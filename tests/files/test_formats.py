@@ -102,6 +102,18 @@ def test_new_formats(tmp_path, rgb, alpha, name, extension):
     assert_refused(path, "damaged")
 
 
+@pytest.mark.parametrize("name", ["HEIF", "JXL"])
+def test_deep_grey_of_new_formats(tmp_path, name):
+    ramp = np.linspace(0, 1, 64)[None].repeat(64, 0)
+    saved(tmp_path / "a", Image.fromarray(np.uint16(65535 * ramp)), name, quality=100)
+    picture = read_image(tmp_path / "a")
+    assert "to 8 bits a channel" in picture.note
+    # The writer of JPEG XL calls 16-bit values linear.
+    curve = np.where(ramp > 0.0031308, 1.055 * ramp ** (1 / 2.4) - 0.055, 12.92 * ramp)
+    expected = curve if name == "JXL" else ramp
+    assert np.abs(picture.pixels - 255 * expected[..., None])[:, 8:].max() < 4
+
+
 def nclx(primaries, transfer):
     return b"colrnclx" + struct.pack(">HHHB", primaries, transfer, 0, 128)
 
