@@ -70,10 +70,10 @@ def to_8_bits(
 
 def bits_of(image: Image.Image) -> int:
     """Bits a sample in the file, which is no TIFF, of an image that Pillow has opened."""
+    if image.mode.startswith("I;16"):
+        return 16  # Whatever the file has: the values are scaled.
     if image.format == "HEIF":
         return image.info.get("bit_depth", 8)
-    if image.mode.startswith("I;16"):
-        return 16
     return {"I": 32, "F": 32}.get(image.mode, 8)
 
 

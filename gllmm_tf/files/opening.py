@@ -120,7 +120,7 @@ def _open_png(file: BinaryIO, max_pixels: int, notes: list[str]) -> Opened:
 
 def _load(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) -> Image.Image:
     """Opens a file, checks the size of its picture, and decodes it."""
-    with pillow_errors(f"not a readable picture: {kind.name}, damaged or of a rare kind"):
+    with pillow_errors(f"not a readable picture ({kind.name}, damaged or of a rare kind)"):
         image: Image.Image = Image.open(file, formats=[kind.reader])
     check_size(*image.size, max_pixels)
     with pillow_errors("damaged or cut short", image.width * image.height):

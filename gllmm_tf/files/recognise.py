@@ -116,7 +116,7 @@ def readable(start: bytes) -> Kind:
         raise ImageError("a .gllmm file already: did you mean decompress?")
     kind = kind_of(start)
     if not kind.reader:
-        raise ImageError(f"not a readable picture: {kind.name}; readable are {FORMAT_NAMES}")
+        raise ImageError(f"not a readable picture ({kind.name}); readable are {FORMAT_NAMES}")
     if kind.reader in _PLUGINS and not _has_reader(kind.reader):
         raise ImageError(f"{kind.name}: to read it, pip install 'gllmm_tf[formats]'")
     return kind

@@ -45,7 +45,9 @@ AVIF = b"\0\0\0\x1cftypavif\0\0\0\0mif1miafMA1B"
 def test_what_is_refused_is_named(tmp_path, start, name):
     (tmp_path / "a.png").write_bytes(start)
     pattern = name.replace("(", r"\(").replace(")", r"\)")
-    assert_refused(tmp_path / "a.png", f"not a readable picture: {pattern}.*; readable are PNG, ")
+    assert_refused(
+        tmp_path / "a.png", rf"not a readable picture \({pattern}.*\); readable are PNG, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,18 @@ def test_new_formats(tmp_path, rgb, alpha, name, extension):
     assert_refused(path, "more than the limit of 5399", max_pixels=5399)
     path.write_bytes(path.read_bytes()[:200])
     assert_refused(path, "damaged")
+
+
+@pytest.mark.parametrize("name", ["HEIF", "JXL"])
+def test_deep_grey_of_new_formats(tmp_path, name):
+    ramp = np.linspace(0, 1, 64)[None].repeat(64, 0)
+    saved(tmp_path / "a", Image.fromarray(np.uint16(65535 * ramp)), name, quality=98)
+    picture = read_image(tmp_path / "a")
+    assert "to 8 bits a channel" in picture.note
+    # The writer of JPEG XL calls 16-bit values linear.
+    curve = np.where(ramp > 0.0031308, 1.055 * ramp ** (1 / 2.4) - 0.055, 12.92 * ramp)
+    expected = curve if name == "JXL" else ramp
+    assert np.abs(picture.pixels - 255 * expected[..., None])[:, 8:].max() < 4
 
 
 def nclx(primaries, transfer):

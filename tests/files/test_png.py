@@ -78,7 +78,7 @@ def test_wrong_checksum_of_what_is_beside_the_pixels(tmp_path, rgb, chunk):
     [
         (b"tRNS", bytes(6), "transparency"),
         (b"PLTE", bytes(6), "damaged"),
-        (b"IHDR", bytes(13), "not a readable picture: a PNG"),
+        (b"IHDR", bytes(13), "not a readable picture \\(a PNG"),
     ],
 )
 def test_wrong_checksum_of_what_is_seen(tmp_path, rgb, name, content, pattern):

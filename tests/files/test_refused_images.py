@@ -34,10 +34,10 @@ def test_multi_picture_jpeg_gives_its_main_picture(tmp_path, rgb):
 @pytest.mark.parametrize(
     "data, pattern",
     [
-        (b"", "not a readable picture: an empty file"),
-        (b"hello", "not a readable picture: a text file"),
-        (bytes(1000), "not a readable picture: a file that begins with zeros only"),
-        (b"\x89PNG\r\n\x1a\n", "not a readable picture: a PNG picture, damaged"),
+        (b"", "not a readable picture \\(an empty file"),
+        (b"hello", "not a readable picture \\(a text file"),
+        (bytes(1000), "not a readable picture \\(a file that begins with zeros only"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable picture \\(a PNG picture, damaged"),
         (b"\x89GLM\x01" + bytes(50), "gllmm file already.*decompress"),
         (png(60000, 60000, 8, 2, b"\0"), "MAX_IMAGE_PIXELS"),
         (png(8, 8, 8, 2, b"\0" * 30), "damaged or cut short"),
