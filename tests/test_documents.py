@@ -44,6 +44,8 @@ NOT_HERE = {
     "docs/accelerators.md": {
         "pip install": INSTALLS,
         "python -m experiments.tools.export_step": "tests/training/xla exports",
+        "python -m experiments.tools.export_bundle": "tests/training/xla/test_schedule.py exports",
+        "python bundle/run.py": "needs JAX; tests/training/xla/test_jax.py runs it where that is",
         "python step/run.py": "needs JAX; tests/training/xla/test_jax.py runs it where that is",
         "python -m experiments.tools.import_state": "tests/training/xla takes runs and models back",
         "gllmm compress": "compresses with the run that came back",

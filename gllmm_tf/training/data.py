@@ -50,6 +50,8 @@ def find_pictures(globs):
                 f"{pattern}: no picture matches; check train_glob{hint}", "train_glob"
             )
         found.update(matching)
+    if not found:
+        raise errors.ImageError("no picture matches; check train_glob", "train_glob")
     return sorted(found)
 
 

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from gllmm_tf.training.facts import record_of
 from gllmm_tf.training.folder import Folder, writing
 from gllmm_tf.training.settings import Settings
 from gllmm_tf.training.xla import export
-from gllmm_tf.training.xla.runner import manifest, pictures, pieces
+from gllmm_tf.training.xla.runner import manifest, pictures, pieces, schedule
 
 PROGRAM = "run.py"
 
@@ -55,6 +56,13 @@ MODULES = (
     "gllmm_tf.training.xla.runner.stablehlo",
 )
 """The runner and all that it imports; none of it needs TensorFlow or Pillow."""
+
+SCHEDULE_MODULES = (
+    *MODULES,
+    "gllmm_tf.training.xla.runner.__main__",
+    "gllmm_tf.training.xla.runner.schedule",
+)
+"""The same where several steps are run one after the other."""
 
 
 def write(
@@ -104,8 +112,56 @@ def write(
     with writing(folder):
         export.write_initial(learner, folder, list(entries["variables"]), record)
         path = os.path.join(folder, manifest.FILE_NAME)
-        pieces.write_json(path, {"record": record, **entries})  # last: now it is whole
+        content = {"record": record, "averages": export.averages_of(learner), **entries}
+        pieces.write_json(path, content)  # last: now it is whole
     return len(training)
+
+
+def write_schedule(
+    parts: Sequence[tuple[schedule.Part, Settings]],
+    folder: str,
+    programs: Sequence[str] = export.PROGRAMS,
+    kind: str | None = "pixels",
+) -> None:
+    """Exports several runs into one folder, which `runner/schedule.py` trains one after the other.
+
+    Pictures that parts have in common travel once.
+
+    Args:
+        parts: (part, settings of its run); `pictures` of a part is decided here.
+        folder: To write; must be empty or new.
+        programs: As in `write`.
+        kind: As in `write`.
+
+    Raises:
+        GllmmError: the folder, a run, its pictures or the order of the parts cannot be used.
+    """
+    names: list[str] = []
+    for part, _ in parts:
+        if part.start and part.start not in names:
+            raise GllmmError(
+                f"part {part.name} starts from {part.start}, which is no part before it"
+            )
+        if not re.fullmatch(r"[\w-]+", part.name) or part.name in [*names, "gllmm_tf"]:
+            raise GllmmError(f"{part.name!r} cannot name a part; give each a word of its own")
+        names.append(part.name)
+    if os.path.isdir(folder) and os.listdir(folder):
+        raise GllmmError(f"{folder}: is not empty; name another folder", "export_dir")
+    written, done = {}, []
+    for part, settings in parts:
+        seen = settings.data.train_glob, settings.data.validation_images
+        owner = written.setdefault(seen, part.name)
+        write(
+            settings,
+            os.path.join(folder, part.name),
+            programs,
+            kind if owner == part.name else None,
+        )
+        done.append(part._replace(pictures=owner))
+    with writing(folder):
+        copy_runner(folder, SCHEDULE_MODULES)
+        shutil.copyfile(schedule.__file__, os.path.join(folder, PROGRAM))
+        schedule.write(folder, done)  # last: now it is whole
 
 
 def write_pictures(
@@ -132,10 +188,10 @@ def _file_for_any_reader(path: str) -> np.ndarray:
     return np.frombuffer(png.getvalue(), np.uint8)
 
 
-def copy_runner(folder: str) -> None:
+def copy_runner(folder: str, modules: Sequence[str] = MODULES) -> None:
     """Copies run.py and the modules that it needs into a folder."""
     root = os.path.dirname(os.path.dirname(importlib.import_module("gllmm_tf").__file__))
-    for name in MODULES:
+    for name in modules:
         source = importlib.import_module(name).__file__
         target = os.path.join(folder, os.path.relpath(source, root))
         os.makedirs(os.path.dirname(target), exist_ok=True)

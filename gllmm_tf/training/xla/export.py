@@ -77,6 +77,15 @@ def write_programs(learner: Learner, folder: str, precisions: Sequence[str]) -> 
     }
 
 
+def averages_of(learner: Learner) -> dict[str, str]:
+    """{name of a weight: name of its average}, as a checkpoint has them; {} without averages."""
+    if not learner.average:
+        return {}
+    name_of = {id(variable): name for name, variable in variables_of(learner).items()}
+    pairs = zip(learner.variables, learner.average.averages)
+    return {name_of[id(weight)]: name_of[id(average)] for weight, average in pairs}
+
+
 def _ordered(names):
     """Puts what a model file needs into the first pieces: averages, then weights, then the rest."""
     rank = {"average": 0, "model": 1}
