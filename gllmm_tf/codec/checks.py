@@ -13,8 +13,6 @@ from gllmm_tf import work
 from gllmm_tf.codec.regions import Span
 from gllmm_tf.errors import FormatError, GllmmError, ImageError, ModelError
 
-_EAGER = "inside a tf.function, call the codec through tf.numpy_function"
-
 F = TypeVar("F", bound=Callable)
 
 
@@ -33,9 +31,7 @@ def check_image(image) -> np.ndarray:
     except (
         Exception
     ) as error:  # what is no array refuses in its own way, a tensor of a graph among others
-        raise ImageError(
-            f"a picture is an array of pixels, not {_kind(image)}; {_EAGER}"
-        ) from error
+        raise ImageError(f"a picture is an array of pixels, not {_kind(image)}") from error
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         found = f"{array.dtype} {list(array.shape)}"
         raise ImageError(
@@ -50,7 +46,7 @@ def check_data(data) -> bytes:
         return bytes(data)
     if isinstance(data, (str, os.PathLike)):
         raise FormatError("a file is its bytes, not its path; read it first")
-    raise FormatError(f"a file is bytes, not {_kind(data)}; {_EAGER}")
+    raise FormatError(f"a file is bytes, not {_kind(data)}")
 
 
 def check_count(name: str, value, least: int):
@@ -119,4 +115,7 @@ def check_length(parts, least_bits: float) -> None:
 
 
 def _kind(value) -> str:
-    return f"{type(value).__module__.split('.')[0]}.{type(value).__name__}".replace("builtins.", "")
+    kind = type(value)
+    if kind.__module__.startswith("tensorflow"):
+        return "a tensor: take its numpy(); inside a tf.function, use tf.numpy_function"
+    return f"{kind.__module__}.{kind.__name__}".replace("builtins.", "")
