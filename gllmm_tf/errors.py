@@ -11,6 +11,16 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
+_NO_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "cannot allocate memory",
+    "Cannot allocate memory",
+    "can't start new thread",
+    "failed to map segment",
+    "could not create a memory",
+)
+
 
 class GllmmError(Exception):
     """Root of everything the command line reports without a traceback.
@@ -48,12 +58,15 @@ class OutOfMemoryError(GllmmError, MemoryError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory ran out.
 
-    Python and NumPy raise MemoryError; the operating system an OSError of its own number; TensorFlow
-    its ResourceExhaustedError, known here by its name because this module needs no TensorFlow.
+    Python and NumPy raise MemoryError; the operating system an OSError of its own number, or a
+    RuntimeError where it has no thread for us; TensorFlow its ResourceExhaustedError, known here by its
+    name because this module needs no TensorFlow. Libraries of C++ and their loader have words for it.
     """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    return any(words in str(error) for words in _NO_MEMORY)
 
 
 @contextlib.contextmanager

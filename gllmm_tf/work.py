@@ -9,7 +9,10 @@ model's smallest number of bits, so a stream cannot be much shorter than that: s
 
 from __future__ import annotations
 
-from gllmm_tf.config import IMAGE_MULTIPLE
+from gllmm_tf.config import IMAGE_MULTIPLE, ModelConfig
+
+LIVE_MAPS = 9
+"""Feature maps as large as a transform's largest one that are alive at once, as measured."""
 
 END_BYTES = 16
 """How far a decoder may read beyond the end of a stream, where it finds zeros.
@@ -54,3 +57,45 @@ def least_bytes(num_blocks: int, bits_per_block: float) -> int:
         bits_per_block: What all symbols of a position cost at least (`coding.tables.least_bits`).
     """
     return max(0, int(num_blocks * bits_per_block / 8) - END_BYTES)
+
+
+def picture_bytes(num_filters: int, width: int, height: int) -> int:
+    """Memory that coding a picture takes beside a tile of the networks, about.
+
+    The pixels, twice, and per sample of y what is alive of it at once: float32 and float64 integers, phi,
+    and what the positions need in the order of coding.
+    """
+    per_latent = 24 * num_filters + 64
+    return padded_pixels(width, height) * 6 + padded_pixels(width, height) // 256 * per_latent
+
+
+def tile_bytes(config: ModelConfig, width: int, height: int, length: int) -> int:
+    """Memory that g_a and g_s take for a tile of `length` pixels on a picture's longer side, about."""
+    rows, columns = blocks(width, height)
+    length = min(-(-length // IMAGE_MULTIPLE), max(rows, columns))
+    return min(rows, columns) * length * IMAGE_MULTIPLE**2 * tile_bytes_per_pixel(config)
+
+
+def tile_bytes_per_pixel(config: ModelConfig) -> int:
+    """Bytes per pixel of a tile: `LIVE_MAPS` feature maps as large as the largest, float32."""
+    n = config.num_filters
+    widths = [*(config.trunk_widths or (n, n, n)), n]
+    return int(4 * LIVE_MAPS * max(3, *(w / 4 ** (i + 1) for i, w in enumerate(widths))))
+
+
+def need(config: ModelConfig, width: int, height: int, tile: int = 0) -> tuple[int, int, int]:
+    """Memory that coding a picture takes, in bytes, about.
+
+    Args:
+        config: Of the model.
+        width, height: Of the picture in pixels.
+        tile: Length of a tile in pixels; 0 if it may be chosen.
+
+    Returns:
+        (whatever the tile, for the smallest tile, for a tile that is the whole picture).
+    """
+    return (
+        picture_bytes(config.num_filters, width, height),
+        tile_bytes(config, width, height, tile or 1),
+        tile_bytes(config, width, height, tile or padded_pixels(width, height)),
+    )

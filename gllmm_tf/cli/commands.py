@@ -7,6 +7,7 @@ import collections
 import os
 from collections.abc import Sequence
 
+from gllmm_tf import memory, work
 from gllmm_tf.cli.jobs import (
     EXTENSION,
     Abort,
@@ -50,6 +51,11 @@ WORKERS = 3  # Pictures under way at once: on two cores one reads or writes whil
 PIXELS_AT_ONCE = 1 << 24  # Together; a larger picture is worked on alone.
 
 
+def workers(args: argparse.Namespace) -> int:
+    """Pictures under way at once: one where memory is limited, so that none is read beside another."""
+    return 1 if args.memory or memory.rooms() else WORKERS
+
+
 def compress(args: argparse.Namespace) -> int:
     check_quality(args.quality)
     notes = Notes(args.verbose)
@@ -64,7 +70,7 @@ def compress(args: argparse.Namespace) -> int:
         picture = images.read_image(job.source, args.max_pixels, strip=args.strip)
         codec = codecs.chosen()
         height, width = picture.pixels.shape[:2]
-        with room.take(width * height):
+        with room.take(work.padded_pixels(width, height)):
             encoded = codec.encode(
                 picture.pixels,
                 args.quality,
@@ -92,7 +98,7 @@ def compress(args: argparse.Namespace) -> int:
 
         return tell
 
-    done = each(jobs, compress, workers=WORKERS)
+    done = each(jobs, compress, workers=workers(args))
     if len(jobs) > 1:
         rate = (
             f": {totals['bytes']} bytes, {bpp(totals['bytes'], totals['pixels']):.4f} bpp"
@@ -112,11 +118,12 @@ def decompress(args: argparse.Namespace) -> int:
 
     def decompress(job: Job) -> Report:
         atomic.check_target(job.target, job.source)
-        images.format_of(job.target)
         data, contents = read_gllmm(job.source, args.max_pixels)
+        shown = args.crop[2:] if args.crop else (contents.width, contents.height)
+        images.check_format(job.target, contents.metadata, shown)
         codec = codecs.chosen() if args.model else codecs.with_identity(contents.model_id)
         width, height = contents.width, contents.height
-        with room.take(width * height):
+        with room.take(work.padded_pixels(width, height)):
             decoded = codec.decode(
                 data, crop=args.crop, max_pixels=args.max_pixels, progress=progress
             )
@@ -136,7 +143,7 @@ def decompress(args: argparse.Namespace) -> int:
 
         return tell
 
-    done = each(jobs, decompress, workers=WORKERS)
+    done = each(jobs, decompress, workers=workers(args))
     if len(jobs) > 1:
         say(f"decompressed {done} of {len(jobs)} files")
     return 0 if done == len(jobs) else 1

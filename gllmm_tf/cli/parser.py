@@ -169,14 +169,14 @@ def _add_limits(parser) -> None:
         "--tile",
         type=_positive_int,
         metavar="N",
-        help="pixels of a tile along a picture's longer side; by default what --memory allows",
+        help="pixels of a tile along a picture's longer side; by default what the memory allows",
     )
     parser.add_argument(
         "--memory",
         type=_positive_int,
         metavar="MB",
-        help="megabytes that the transforms may take for a tile (default 1000); a picture that "
-        "fits is one tile",
+        help="megabytes that the whole process may take, about; a picture that cannot fit is refused. By "
+        "default what ulimit and the control group allow, and 1000 for a tile",
     )
 
 

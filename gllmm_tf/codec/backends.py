@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from typing import TYPE_CHECKING
 
+from gllmm_tf import memory
 from gllmm_tf.errors import GllmmError
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ INSTALL_PORTABLE = "pip install onnxruntime"
 _CLASSES = {
     PORTABLE: ("gllmm_tf.portable.codec", "PortableCodec"),
     TENSORFLOW: ("gllmm_tf.codec.tensorflow_codec", "TensorFlowCodec"),
+}
+
+# As measured, threads included; later on much more is needed, which depends on the picture.
+_TO_LOAD = {
+    PORTABLE: memory.Backend(resident=100, addresses=500),
+    TENSORFLOW: memory.Backend(resident=600, addresses=1750),
 }
 
 
@@ -49,6 +57,8 @@ def codec_class(backend: str = AUTO) -> type[Codec]:
     if backend == TENSORFLOW:
         need_tensorflow("this backend")
     module, name = _CLASSES[backend]
+    if module not in sys.modules:
+        memory.need(_TO_LOAD[backend], f"the {backend} backend")
     return getattr(importlib.import_module(module), name)
 
 

@@ -28,8 +28,9 @@ from gllmm_tf.codec.regions import Crop, Progress, Region
 from gllmm_tf.coding import tables
 from gllmm_tf.coding.streams import Latents, Listener, Streams
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
-from gllmm_tf.errors import FormatError, ModelError, running_out_of_memory
+from gllmm_tf.errors import FormatError, GllmmError, ModelError, running_out_of_memory
 from gllmm_tf.files import container, grey
+from gllmm_tf.memory import Backend, Memory
 from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import read_model
 
@@ -115,7 +116,12 @@ class Codec:
     networks: Networks
     coder: Coder
 
-    def __init__(self, model_file: ModelFile):
+    needs: Backend
+
+    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int | None = None):
+        self._tile = checks.check_count("tile", tile, 0)
+        self._memory = Memory(self.needs, checks.check_count("memory", memory, 1))
+        self._process = os.getpid()
         self.model_file = model_file
         self.config: ModelConfig = model_file.config
         self.info: dict = model_file.info
@@ -161,6 +167,7 @@ class Codec:
         """The quality index of the highest quality, or None for a fixed-rate model."""
         return self.num_qualities and QUALITY_STEPS * (self.num_qualities - 1)
 
+    @checks.eager
     def compress(
         self,
         image: np.ndarray | Sequence[np.ndarray],
@@ -206,6 +213,7 @@ class Codec:
             "progress": progress,
         }
         if isinstance(image, (list, tuple)) or getattr(image, "ndim", 3) == 4:
+            image = [checks.check_image(one) for one in image]
             return [self.encode(one, quality, **options).data for one in image]
         return self.encode(cast(np.ndarray, image), quality, **options).data
 
@@ -229,6 +237,7 @@ class Codec:
         progress: Progress | None = ...,
     ) -> list[np.ndarray]: ...
 
+    @checks.eager
     def decompress(self, data, *, crop=None, max_pixels=container.MAX_PIXELS, progress=None):
         """Bytes of a file to a picture, or a list of them to a list of pictures.
 
@@ -252,6 +261,7 @@ class Codec:
             ]
         return self.decode(data, crop=crop, max_pixels=max_pixels, progress=progress).image
 
+    @checks.eager
     def encode(
         self,
         image: np.ndarray,
@@ -270,14 +280,17 @@ class Codec:
         targets.check_beside_quality(target, quality)
         index = self.quality_index(quality)
         search = None
-        if refine:
+        metadata = checks.check_metadata(metadata)
+        if checks.check_count("refine", refine, 0):
             _ = self.refiner  # whatever is wrong with it comes ahead of all work
             search = functools.partial(self._refined, rounds=refine, progress=progress)
-        encoding = Encoding(self, image, _with_grey(metadata or {}, image), search, progress)
-        if target is None:
-            return encoding.at(index)
-        return targets.encode(encoding, target, self.highest_index)
+        with self._at_work(*image.shape[:2]):
+            encoding = Encoding(self, image, _with_grey(metadata, image), search, progress)
+            if target is None:
+                return encoding.at(index)
+            return targets.encode(encoding, target, self.highest_index)
 
+    @checks.eager
     def decode(
         self,
         data: bytes,
@@ -288,13 +301,18 @@ class Codec:
     ) -> Decoded:
         """Like `decompress` of one file, with everything known on the way."""
         clock = stages.Clock()
-        parts = container.unpack(data, max_pixels)
+        data = checks.check_data(data)
+        parts = container.unpack(data, checks.check_count("max_pixels", max_pixels, 0))
         self._check_origin(parts)
         checks.check_length(parts, self._least_bits)
-        index = parts.quality_index
         region = checks.check_crop(crop, parts.width, parts.height)
-        rows, columns = work.blocks(parts.width, parts.height)
         clock.lap("container")
+        with self._at_work(parts.height, parts.width):
+            return self._decode(parts, region, progress, clock)
+
+    def _decode(self, parts, region, progress, clock):
+        index = parts.quality_index
+        rows, columns = work.blocks(parts.width, parts.height)
         streams = Streams(parts.z_stream, parts.y_stream)
         shape = HYPER_STRIDE * rows, HYPER_STRIDE * columns
         bar = stages.coding_bar("entropy decoding", shape, progress)
@@ -329,7 +347,8 @@ class Codec:
             quality: As in `encode`.
             is_grey: Whether the picture was grey, R = G = B, and so comes back grey.
         """
-        image = self.networks.synthesise(latents[0], self.quality_index(quality), shape)
+        with self._at_work(*shape):
+            image = self.networks.synthesise(latents[0], self.quality_index(quality), shape)
         return grey.make_grey(image) if is_grey else image
 
     def quality_index(self, quality: float | None) -> int:
@@ -343,7 +362,7 @@ class Codec:
                 raise ModelError("this model has one fixed rate; omit the quality", "quality")
             return 0
         quality = self.config.default_quality if quality is None else quality
-        quality = float(cast(float, quality))
+        quality = checks.check_number("quality", quality)
         if not 1 <= quality <= self.num_qualities:
             raise ModelError(
                 f"quality is {quality:g}, it must be from 1 to {self.num_qualities}", "quality"
@@ -401,6 +420,26 @@ class Codec:
         """What surrounds the decoding of y_hat [*shape, N], for backends that prepare g_s meanwhile."""
         del shape, region
         return contextlib.nullcontext()
+
+    @property
+    def has_limited_memory(self) -> bool:
+        """Whether the process may take only so much memory: several pictures at once may be too many."""
+        return self._memory.is_limited
+
+    def check_place(self) -> None:
+        """Raises GllmmError where this codec cannot work."""
+        if os.getpid() != self._process:
+            raise GllmmError(
+                "this codec was loaded by the process that forked this one, in which its threads are "
+                "missing: load a codec in each process, or start processes with "
+                "multiprocessing.get_context('spawn')"
+            )
+
+    def _at_work(self, height, width) -> contextlib.AbstractContextManager:
+        """Surrounds the work on a picture of this size: waits for its memory, or refuses it."""
+        self.check_place()
+        need = work.need(self.config, width, height, self._tile)
+        return self._memory.take(f"a picture of {width} x {height} pixels", *need)
 
 
 def _with_grey(metadata: Mapping[int, bytes], image: np.ndarray) -> dict[int, bytes]:

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from gllmm_tf import memory
 from gllmm_tf.codec import padding
-from gllmm_tf.codec.regions import DEFAULT_MEMORY, MAX_LATENT, Progress, Region
+from gllmm_tf.codec.regions import MAX_LATENT, Progress, Region
 from gllmm_tf.codec.tiling import TiledTransform
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError, running_out_of_memory
+from gllmm_tf.layers.precision import in_float32
 from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.transforms import (
     AnalysisTransform,
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from gllmm_tf.zoo.model_file import ModelFile
 
 
-_MEGABYTE = 1 << 20
 _BYTE = np.float32(1 / 255)
 _SMALLER_TILES = "take smaller tiles (`tile`, `memory`)"
 
@@ -47,21 +48,21 @@ class PixelNetworks:
     Args:
         model_file: `ModelFile`.
         tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
-            chooses the length by `memory`. A tile is as wide as the picture's shorter side.
-        memory: Megabytes that g_a and g_s may take for a tile, about.
+            chooses the length by the memory that there is (`memory.of_tile`). A tile is as wide as the
+            picture's shorter side.
     """
 
-    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int = DEFAULT_MEMORY):
+    def __init__(self, model_file: ModelFile, tile: int = 0):
         self._file = model_file
         self._config = model_file.config
         self._tile = tile
-        self._memory = memory * _MEGABYTE
         # Threads that share a graph, with pictures of different shapes, can crash TensorFlow 2.14.
         self._turns = {name: threading.RLock() for name in ("analysis", "synthesis")}
 
     # Built before their graphs are traced: weights assigned inside a trace are not there outside.
 
     @functools.cached_property
+    @in_float32()
     def analysis_transforms(self) -> tuple[TiledTransform, TiledTransform]:
         """g_a and h_a."""
         n, stages, widths = (
@@ -79,6 +80,7 @@ class PixelNetworks:
         return tiled
 
     @functools.cached_property
+    @in_float32()
     def synthesis_transform(self) -> TiledTransform:
         """g_s."""
         n = self._config.num_filters
@@ -88,6 +90,7 @@ class PixelNetworks:
         return tiled
 
     @functools.cached_property
+    @in_float32()
     def gains(self) -> Callable:
         """A function from a quality index to (y, y inverse, z), [1, 1, 1, N] each, or 1."""
         if not self._config.lambdas:
@@ -208,7 +211,7 @@ class PixelNetworks:
         if self._tile:
             length = -(-self._tile // IMAGE_MULTIPLE) * multiple
         else:
-            length = transform.tile_length(size, self._memory, multiple)
+            length = transform.tile_length(size, memory.of_tile(), multiple)
         count = transform.num_tiles(size, length, region)
         if progress is None or count == 1:
             yield from transform.tiles(read, size, length, region)

@@ -27,6 +27,7 @@ from gllmm_tf import losses
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
 from gllmm_tf.config import LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError
+from gllmm_tf.layers.precision import in_float32
 from gllmm_tf.metrics import MS_SSIM_MIN_SIZE
 from gllmm_tf.model.compression import CompressionModel
 
@@ -59,7 +60,8 @@ class Refiner:
                 "refine",
             )
         self._metric = model_file.config.metric
-        self._model = CompressionModel.load(model_file)
+        with in_float32():
+            self._model = CompressionModel.load(model_file)
         filters = model_file.config.num_filters
 
         def array(channels):

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-DEFAULT_MEMORY = 1000  # MB that the transforms may take for a tile
 # The coder takes |y - centre| below 2^29; trained latents stay below a few hundred.
 MAX_LATENT = 2.0**24
 

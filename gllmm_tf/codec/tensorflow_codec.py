@@ -7,11 +7,19 @@ did not; either file decodes to its encoder's symbols, with and without tiles.
 
 from __future__ import annotations
 
+import os
+
+import tensorflow as tf
+
 from gllmm_tf.codec.base import Codec
 from gllmm_tf.codec.networks import PixelNetworks
-from gllmm_tf.codec.regions import DEFAULT_MEMORY
 from gllmm_tf.coding.latent_coder import LatentCoder
+from gllmm_tf.errors import GllmmError
+from gllmm_tf.memory import Backend
 from gllmm_tf.zoo.model_file import ModelFile
+
+# TensorFlow's threads are not there in a forked child, where its first operation would wait for ever.
+_state = {"used": False, "lost": False}
 
 
 class TensorFlowCodec(Codec):
@@ -20,9 +28,10 @@ class TensorFlowCodec(Codec):
     Args:
         model_file: `ModelFile`.
         tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
-            chooses the length by `memory`. A tile is as wide as the picture's shorter side.
-        memory: Megabytes that g_a and g_s may take for a tile, about, beside TensorFlow, the picture
-            and its latents. A picture that fits is one tile.
+            chooses the length by the memory that there is. A tile is as wide as the picture's shorter
+            side.
+        memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
+            None for what the system's limits leave, and for a tile 1000 at most.
 
     Attributes:
         networks: `PixelNetworks`.
@@ -31,8 +40,37 @@ class TensorFlowCodec(Codec):
 
     networks: PixelNetworks
     coder: LatentCoder
+    needs = Backend(resident=550, addresses=350)
 
-    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int = DEFAULT_MEMORY):
-        super().__init__(model_file)
-        self.networks = PixelNetworks(model_file, tile, memory)
+    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int | None = None):
+        _check_fork()
+        super().__init__(model_file, tile, memory)
+        self.networks = PixelNetworks(model_file, tile)
         self.coder = LatentCoder(model_file)
+
+    def check_place(self) -> None:
+        """See `Codec.check_place`; a graph is no place either."""
+        super().check_place()
+        if not tf.executing_eagerly():
+            raise GllmmError(
+                "a codec works on arrays, not inside a tf.function: call it through tf.numpy_function"
+            )
+
+
+def _check_fork():
+    """Raises GllmmError in a child that was forked when TensorFlow had been used."""
+    if _state["lost"]:
+        raise GllmmError(
+            "TensorFlow was used before this process was forked and cannot work in it: start processes "
+            "with multiprocessing.get_context('spawn'), or take the portable backend",
+            "backend",
+        )
+    _state["used"] = True
+
+
+def _after_fork():
+    _state["lost"] = _state["used"]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -31,9 +31,8 @@ import tensorflow as tf
 
 from gllmm_tf import layers
 from gllmm_tf.codec.regions import Span
+from gllmm_tf.work import LIVE_MAPS
 
-# Feature maps as large as a transform's largest one that are alive at once, as measured.
-_LIVE_MAPS = 9
 _FLOAT_BYTES = 4
 
 
@@ -176,7 +175,7 @@ class TiledTransform:
         for layer, channels in zip(self._path, self._channels[1:]):
             area /= inputs_per_output(layer) ** 2
             largest = max(largest, channels * area)
-        return int(_LIVE_MAPS * _FLOAT_BYTES * largest)
+        return int(LIVE_MAPS * _FLOAT_BYTES * largest)
 
     def tile_length(self, size, memory, multiple):
         """Samples per tile along the longer side so that a tile takes about `memory` bytes.

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from gllmm_tf import memory
 from gllmm_tf.coding import range_ops, symbols, wavefront
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.coding.integer_mixture import IntegerMixture
 from gllmm_tf.coding.streams import Latents, Listener, Streams
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS
-from gllmm_tf.errors import FormatError, running_out_of_memory
+from gllmm_tf.errors import FormatError, OutOfMemoryError, running_out_of_memory
 
 if TYPE_CHECKING:
     from gllmm_tf.zoo.model_file import ModelFile
@@ -139,6 +140,8 @@ class LatentCoder:
                 sane = bool(sane.numpy())
                 latents = [tf.cast(latent, tf.float32).numpy() for latent in (y_hat, z_hat)]
         except _DAMAGE as error:
+            if memory.is_short():
+                raise OutOfMemoryError("not enough memory for decoding the latents") from error
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise FormatError(f"the streams cannot be decoded ({reason})") from None
         if not sane:

@@ -23,6 +23,7 @@ from gllmm_tf.export import container_graph
 from gllmm_tf.export.container_graph import require
 from gllmm_tf.export.folders import check_folder, new_folder
 from gllmm_tf.files.container import MAX_PIXELS_FOR_OTHERS
+from gllmm_tf.layers.precision import in_float32
 from gllmm_tf.model.compression import CompressionModel
 
 SIGNATURES = ("compress", "decompress", "analysis", "synthesis")
@@ -194,6 +195,7 @@ def _run(transform, x):
     return tf.ensure_shape(x, [None, None, None, x.shape[-1]])
 
 
+@in_float32()
 def float_networks(model_file):
     """A `CompressionModel` whose g_a, h_a, g_s and gains are built and hold the file's weights.
 

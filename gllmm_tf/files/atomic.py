@@ -75,6 +75,9 @@ def check_target(target, source) -> None:
         raise NotADirectoryError(
             errno.ENOTDIR, f"there is no directory {folder}", os.fspath(target)
         )
+    for place in (folder, target) if os.path.isfile(target) else (folder,):
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, "cannot be written", os.fspath(target))
     with contextlib.suppress(OSError):  # Either may not exist.
         if os.path.samefile(source, target):
             raise ImageError(f"{target}: is the input itself; give another output name")

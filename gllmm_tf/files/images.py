@@ -28,7 +28,7 @@ from gllmm_tf.files.opening import Opened, open_picture
 from gllmm_tf.files.pillow_errors import pillow_errors
 from gllmm_tf.files.recognise import FORMAT_NAMES
 from gllmm_tf.files.transparency import alpha_of_key, fill_invisible
-from gllmm_tf.files.writing import PICTURE_EXTENSIONS, format_of, write_image
+from gllmm_tf.files.writing import PICTURE_EXTENSIONS, check_format, format_of, write_image
 
 __all__ = [
     "FORMATS",
@@ -36,6 +36,7 @@ __all__ = [
     "LEFT_OUT",
     "PICTURE_EXTENSIONS",
     "Picture",
+    "check_format",
     "format_of",
     "read_image",
     "to_picture",

@@ -17,6 +17,7 @@ from gllmm_tf.files.grey import is_grey
 from gllmm_tf.files.metadata import unpack_alpha, unpack_bytes
 from gllmm_tf.files.pillow_errors import is_for_lack_of_memory
 
+_LONGEST_SIDE = {"WEBP": 16383, "JPEG": 65535}
 _SAVE_OPTIONS: dict[str, dict] = {
     "PNG": {},
     "TIFF": {"compression": "tiff_adobe_deflate"},
@@ -89,16 +90,44 @@ def format_of(path: str | os.PathLike) -> str:
     return _EXTENSIONS[extension]
 
 
-def _encode(pixels, metadata: Mapping[int, bytes], file_format: str, notes: list[str]):
-    options = dict(_SAVE_OPTIONS[file_format])
-    if TAG_ICC in metadata:
-        if file_format in _PIXELS_ALONE:
-            raise ImageError(
-                f"{file_format} holds no colour profile, this picture has one: use .png"
-            )
-        options["icc_profile"] = unpack_bytes(TAG_ICC, metadata[TAG_ICC])
+def check_format(
+    path: str | os.PathLike, metadata: Mapping[int, bytes], size: tuple[int, int]
+) -> None:
+    """Checks, before the work is done, that a file named so can hold such a picture.
+
+    Args:
+        path: Of the file.
+        metadata: Container metadata by tag.
+        size: (width, height) of the picture.
+
+    Raises:
+        ImageError: It cannot.
+    """
+    try:
+        _check_held(format_of(path), metadata, size)
+    except ImageError as error:
+        text = str(error)
+        raise ImageError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
+
+
+def _check_held(file_format, metadata, size):
+    """Raises ImageError where a format cannot hold metadata that belong to the picture, or its size."""
+    if TAG_ICC in metadata and file_format in _PIXELS_ALONE:
+        raise ImageError(f"{file_format} holds no colour profile, this picture has one: use .png")
     if TAG_ALPHA in metadata and file_format in ("BMP", "JPEG", "PPM"):
         raise ImageError(f"{file_format} holds no alpha, this picture has it: use .png")
+    if max(size) > _LONGEST_SIDE.get(file_format, max(size)):
+        raise ImageError(
+            f"{file_format} cannot hold this picture of {size[0]} x {size[1]} pixels "
+            f"({_LONGEST_SIDE[file_format]} a side at most): use .png"
+        )
+
+
+def _encode(pixels, metadata: Mapping[int, bytes], file_format: str, notes: list[str]):
+    options = dict(_SAVE_OPTIONS[file_format])
+    _check_held(file_format, metadata, (pixels.shape[1], pixels.shape[0]))
+    if TAG_ICC in metadata:
+        options["icc_profile"] = unpack_bytes(TAG_ICC, metadata[TAG_ICC])
     image = _image_of(pixels, metadata, file_format)
     data = {tag: unpack_bytes(tag, metadata[tag]) for tag in (TAG_EXIF, TAG_XMP) if tag in metadata}
     return _save(image, file_format, options, data.get(TAG_EXIF), data.get(TAG_XMP), notes)

@@ -7,11 +7,12 @@ symbols. Pixels, and latents that lie on a tie, may differ in the last bit of a 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 from collections.abc import Iterator
 
 from gllmm_tf.codec.base import Codec
-from gllmm_tf.codec.regions import DEFAULT_MEMORY
+from gllmm_tf.memory import Backend
 from gllmm_tf.portable.latent_coder import LatentCoder
 from gllmm_tf.portable.networks import PixelNetworks
 from gllmm_tf.zoo.model_file import ModelFile
@@ -25,9 +26,10 @@ class PortableCodec(Codec):
     Args:
         model_file: `ModelFile`.
         tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
-            chooses the length by `memory`. A tile is as wide as the picture's shorter side.
-        memory: Megabytes that g_a and g_s may take for a tile, about, beside onnxruntime, the picture
-            and its latents. A picture that fits is one tile.
+            chooses the length by the memory that there is. A tile is as wide as the picture's shorter
+            side.
+        memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
+            None for what the system's limits leave, and for a tile 1000 at most.
 
     Attributes:
         networks: `PixelNetworks`.
@@ -36,10 +38,11 @@ class PortableCodec(Codec):
 
     networks: PixelNetworks
     coder: LatentCoder
+    needs = Backend(resident=350, addresses=600)
 
-    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int = DEFAULT_MEMORY):
-        super().__init__(model_file)
-        self.networks = PixelNetworks(model_file, tile, memory)
+    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int | None = None):
+        super().__init__(model_file, tile, memory)
+        self.networks = PixelNetworks(model_file, tile)
         self.coder = LatentCoder(model_file)
 
     @contextlib.contextmanager
@@ -53,7 +56,9 @@ class PortableCodec(Codec):
             with contextlib.suppress(Exception):
                 self.networks.prepare_synthesis(shape, region)
 
-        thread = threading.Thread(target=prepare, name="gllmm g_s")
+        thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(prepare,), name="gllmm g_s"
+        )
         thread.start()
         try:
             yield

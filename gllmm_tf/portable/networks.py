@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gllmm_tf.codec.regions import DEFAULT_MEMORY, MAX_LATENT, Progress, Region
+from gllmm_tf import memory
+from gllmm_tf.codec.regions import MAX_LATENT, Progress, Region
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError, running_out_of_memory
 from gllmm_tf.portable import padding, transforms
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gllmm_tf.zoo.model_file import ModelFile
 
 
-_MEGABYTE = 1 << 20
 _BYTE = np.float32(1 / 255)
 _SMALLER_TILES = "take smaller tiles (`tile`, `memory`)"
 
@@ -40,15 +40,14 @@ class PixelNetworks:
     Args:
         model_file: `ModelFile`.
         tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
-            chooses the length by `memory`. A tile is as wide as the picture's shorter side.
-        memory: Megabytes that g_a and g_s may take for a tile, about.
+            chooses the length by the memory that there is (`memory.of_tile`). A tile is as wide as the
+            picture's shorter side.
     """
 
-    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int = DEFAULT_MEMORY):
+    def __init__(self, model_file: ModelFile, tile: int = 0):
         self._file = model_file
         self._config = model_file.config
         self._tile = tile
-        self._memory = memory * _MEGABYTE
         self._turns = {name: threading.RLock() for name in ("analysis", "synthesis")}
 
     @functools.cached_property
@@ -192,7 +191,7 @@ class PixelNetworks:
         multiple = IMAGE_MULTIPLE // stride
         if self._tile:
             return -(-self._tile // IMAGE_MULTIPLE) * multiple
-        return transform.tile_length(size, self._memory, multiple)
+        return transform.tile_length(size, memory.of_tile(), multiple)
 
     def _tiles(
         self, transform, read, size, stride, region=None, name="", progress=None

@@ -28,7 +28,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from gllmm_tf import work
 from gllmm_tf.errors import FormatError, ModelError
 
 PRECISION = 16
@@ -37,7 +36,6 @@ UNIT = 1 << PRECISION  # probabilities are multiples of 1 / UNIT
 _FULL = 1 << 32
 _LOW = UNIT - 1
 _HALF = UNIT // 2
-_WORDS_BEHIND = 2 + work.END_BYTES // 2  # two are read ahead
 _MAX_GAMMA_BITS = 30  # behind the first: escaped values have 32 bits
 
 
@@ -109,9 +107,6 @@ class RangeDecoder:
 
         Returns:
             List of int, 0 or 1.
-
-        Raises:
-            FormatError: the stream has ended long ago, where it reads zeros.
         """
         size, offset, at = self._size, self._offset, self._at
         words, end = self._words, len(self._words)
@@ -131,8 +126,6 @@ class RangeDecoder:
                 offset = offset << 16 | (words[at] if at < end else 0)
                 at += 1
         self._size, self._offset, self._at = size, offset, at
-        if at > end + _WORDS_BEHIND:
-            raise FormatError("the stream ends before its symbols do; make the file again")
         return bits
 
     def symbols(self, rows: Iterable[list[int]]) -> list[int]:
@@ -168,6 +161,10 @@ class RangeDecoder:
             symbols.append(symbol)
         self._size, self._offset, self._at = size, offset, at
         return symbols
+
+    def bytes_behind(self) -> int:
+        """How many bytes, all zeros, have been used up behind the end of the stream; about."""
+        return max(0, 2 * (self._at - 2 - len(self._words)))  # two words are read ahead
 
     def finish(self) -> bool:
         """Whether the stream ends here: all of it is read, and it is what an encoder ends with."""

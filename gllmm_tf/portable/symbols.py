@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from gllmm_tf import work
 from gllmm_tf.coding import tables
+from gllmm_tf.errors import FormatError
 from gllmm_tf.portable import constants, range_coder
 
 if TYPE_CHECKING:
@@ -67,6 +69,9 @@ class DecisionReader:
 
     Args:
         decoder: `RangeDecoder`.
+
+    Raises:
+        FormatError: by `code`, where the stream has ended long ago.
     """
 
     def __init__(self, decoder: range_coder.RangeDecoder):
@@ -75,7 +80,13 @@ class DecisionReader:
     def code(self, phase, frequency, bit, element):
         """See `Coder`."""
         del phase, bit, element
-        return np.array(self._decoder.decisions(frequency.tolist()), bool)
+        bits = self._decoder.decisions(frequency.tolist())
+        if self._decoder.bytes_behind() > work.END_BYTES:
+            raise FormatError(
+                "the streams are damaged although the checksum fits, they end too early; make the "
+                "file again"
+            )
+        return np.array(bits, bool)
 
 
 def events(frequency: np.ndarray, bit: np.ndarray) -> tuple[list[int], list[int]]:

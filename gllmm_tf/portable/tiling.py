@@ -30,9 +30,8 @@ import numpy as np
 
 from gllmm_tf.codec.regions import Span
 from gllmm_tf.portable import graphs, runtime, transforms
+from gllmm_tf.work import LIVE_MAPS
 
-# Feature maps as large as a transform's largest one that are alive at once.
-_LIVE_MAPS = 9
 _FLOAT_BYTES = 4
 _ROWS, _COLUMNS = 2, 3  # axes
 
@@ -192,7 +191,7 @@ class TiledTransform:
         for layer, width in zip(self._path, self._channels[1:]):
             area /= inputs_per_output(layer) ** 2
             largest = max(largest, width * area)
-        return int(_LIVE_MAPS * _FLOAT_BYTES * largest)
+        return int(LIVE_MAPS * _FLOAT_BYTES * largest)
 
     def tile_length(self, size: tuple[int, int], memory: int, multiple: int) -> int:
         """Samples per tile along the longer side so that a tile takes about `memory` bytes.

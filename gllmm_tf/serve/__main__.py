@@ -52,6 +52,12 @@ def parse(argv: Sequence[str], default: Limits) -> argparse.Namespace:
     add("max_bytes", _number(int, 1), default.bytes, "largest body")
     add("max_pixels", _number(int, 1), default.pixels, "largest width x height")
     add("max_seconds", _number(float, 0.1), default.seconds, "longest time for a request")
+    parser.add_argument(
+        "--memory",
+        type=_number(int, 1),
+        metavar="MB",
+        help="megabytes that the process may take: what does not fit beside others waits for them",
+    )
     add("threads", _number(int, 1), default.threads, "pictures that are worked on at a time")
     add("waiting", _number(int, 0), default.waiting, "requests that may wait beyond these")
     add("connections", _number(int, 1), 256, "connections at a time; beyond, 503 at once")
@@ -93,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
             threads=args.threads,
             waiting=args.waiting,
         )
-        service = create_app(Codec.of(stored, backend=args.backend), limits)
+        service = create_app(Codec.of(stored, backend=args.backend, memory=args.memory), limits)
     except GllmmError as error:
         sys.exit(f"{PROGRAM}: {error.with_flag()}")
     # uvicorn lets requests finish and then sends itself the signal again, to what handled it before.

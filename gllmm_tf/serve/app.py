@@ -11,7 +11,7 @@ A request takes one of `threads + waiting` places before its body is read and gi
 work has ended, also where the client has long had its answer, so that memory and disk are bounded
 whatever clients do.
 
-    400  input that cannot be coded or decoded; the text says why, in one line
+    400  input that cannot be coded or decoded, an unknown parameter; the text says why, in one line
     408  the body did not arrive in time        413  more bytes or pixels than allowed
     503  no place or no memory free; try again  504  coding took longer than allowed
 """
@@ -27,7 +27,7 @@ import os
 import pathlib
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,8 @@ import gllmm_tf
 from gllmm_tf import work
 from gllmm_tf.errors import GllmmError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files import container, images
+from gllmm_tf.files.atomic import reason
+from gllmm_tf.serve import forms
 from gllmm_tf.serve.limits import Limits
 from gllmm_tf.serve.middleware import EarlyAnswers, Metrics, MetricsMiddleware
 from gllmm_tf.zoo import registry
@@ -63,8 +65,8 @@ NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 WARM_UP = 64  # Pixels a side.
 ANY_SIZE = 1 << 60
 
-Action = Callable[[str], Response]
-"""Answers a request whose body lies at the path that it gets."""
+Action = Callable[..., Response]
+"""Answers a request whose body lies at the path that it gets, with the parameters beside it."""
 
 
 def create_app(codec: Codec, limits: Limits | None = None) -> Starlette:
@@ -137,19 +139,21 @@ class _Service:
         )
 
     async def compress(self, request: Request) -> Response:
-        quality = _quality(request.query_params.get("quality"))
-        return await self._work(request, functools.partial(self._compress_file, quality=quality))
+        return await self._work(request, self._compress_file, ("quality",))
 
     async def decompress(self, request: Request) -> Response:
-        return await self._work(request, self._decompress_file)
+        return await self._work(request, self._decompress_file, ())
 
-    async def _work(self, request: Request, action: Action) -> Response:
+    async def _work(self, request: Request, action: Action, known: Sequence[str]) -> Response:
         """Receives the body, lets a thread answer it, and gives up at the limit of time.
 
         Args:
             request: whose body is the input.
             action: called in a thread.
+            known: parameters that it has.
         """
+        parameters = forms.parameters(request.query_params.multi_items(), known)
+        boundary = forms.boundary_of(request.headers.get("content-type", ""))
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._limits.seconds
         with contextlib.ExitStack() as stack:
@@ -164,6 +168,9 @@ class _Service:
                 raise HTTPException(
                     408, f"the body did not arrive within {self._limits.seconds:g} s: send it again"
                 ) from None
+            if boundary:
+                parameters = forms.unpack(path, boundary, parameters, known)
+            action = functools.partial(action, parameters=parameters)
             future = self._pool.submit(_without_folder, action, path)
             kept = stack.pop_all()
         future.add_done_callback(lambda _: kept.close())
@@ -173,11 +180,14 @@ class _Service:
         declared = request.headers.get("content-length", "")
         self._check_bytes(int(declared) if declared.isdecimal() else 0)
         received = 0
-        with open(path, "wb") as file:
-            async for chunk in request.stream():
-                received += len(chunk)
-                self._check_bytes(received)
-                file.write(chunk)
+        try:
+            with open(path, "wb") as file:
+                async for chunk in request.stream():
+                    received += len(chunk)
+                    self._check_bytes(received)
+                    file.write(chunk)
+        except OSError as error:
+            raise self._busy(f"no place for the body ({reason(error)})") from error
         if not received:
             raise HTTPException(400, "the body is empty: send the bytes of one file")
 
@@ -219,7 +229,8 @@ class _Service:
             503, f"{why}: try again in {seconds} s", headers={"Retry-After": str(seconds)}
         )
 
-    def _compress_file(self, path: str, quality: float | None) -> Response:
+    def _compress_file(self, path: str, parameters: Mapping[str, str]) -> Response:
+        quality = _quality(parameters.get("quality"))
         size = _declared_size(path)
         if size:
             self._check_pixels(*size)
@@ -230,7 +241,8 @@ class _Service:
             headers["X-Gllmm-Note"] = picture.note
         return Response(encoded.data, media_type="application/octet-stream", headers=headers)
 
-    def _decompress_file(self, path: str) -> Response:
+    def _decompress_file(self, path: str, parameters: Mapping[str, str]) -> Response:
+        del parameters
         data = pathlib.Path(path).read_bytes()
         header = container.unpack(data, ANY_SIZE)
         self._check_pixels(header.width, header.height)

@@ -79,6 +79,8 @@ def read_model(name_or_path: str | os.PathLike | None = None) -> ModelFile:
     Raises:
         ModelError: there is no such model, or it cannot be read.
     """
+    if not isinstance(name_or_path, (str, os.PathLike, type(None))):
+        raise ModelError(f"a model is a name or a path, not {name_or_path!r}", "model")
     name = os.fspath(name_or_path or DEFAULT_ALIAS)
     if name == DEFAULT_ALIAS:
         name = DEFAULT_MODEL

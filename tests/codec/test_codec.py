@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -294,6 +295,16 @@ def test_declared_size_is_bounded(tiny_tensorflow_codec, sample_pixels):
     data = container.pack(container.Container(**{**vars(parts), "width": 60000, "height": 60000}))
     with pytest.raises(FormatError, match="max_pixels"):
         tiny_tensorflow_codec.decompress(data)
+
+
+def test_a_size_for_which_the_streams_are_too_short(tiny_tensorflow_codec, sample_pixels):
+    """Whatever the limit, and at once: nothing is allocated for the declared size."""
+    codec = tiny_tensorflow_codec
+    parts = container.unpack(codec.compress(sample_pixels))
+    for width, height in ((16000, 16000), (1 << 21, 2), (64, 1 << 22)):
+        changed = dataclasses.replace(parts, width=width, height=height)
+        with pytest.raises(FormatError, match=f"{width} x {height} pixels, for which .* too short"):
+            codec.decompress(container.pack(changed), max_pixels=1 << 40)
 
 
 def test_unknown_models(tmp_path):

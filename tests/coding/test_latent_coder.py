@@ -125,3 +125,15 @@ def test_a_stream_that_goes_on_is_damage(coder, more):
     streams = coder.encode(y_hat, z_hat, INDEX)
     with pytest.raises(FormatError, match="damaged although the checksum fits"):
         coder.decode(Streams(streams.z, streams.y + more), z_hat.shape[:2], INDEX)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 9])
+def test_a_stream_that_has_ended_stops_its_decoder(coder, cut):
+    rng = np.random.default_rng(1)
+    z_hat = np.round(rng.normal(size=(16, 16, 8)) * 9)
+    y_hat = np.round(rng.normal(size=(64, 64, 8)) * 3)
+    streams = coder.encode(y_hat, z_hat, INDEX)
+    heard = []
+    with pytest.raises(FormatError, match="although the checksum fits"):
+        coder.decode(Streams(streams.z, b"\xd5" * cut), (16, 16), INDEX, tell=heard.append)
+    assert sum(heard) < wavefront.num_steps(64, 64) / 4

@@ -51,7 +51,7 @@ def fixed_rate():
     tf.keras.utils.set_random_seed(2)
     model = build(config.cheng2020(8, entropy_widths=(8, 8)))
     stored = ModelFile.from_model(model, {})
-    module = export.build_module(stored, max_pixels=5000)
+    module = export.build_module(stored, max_pixels=9000)
     return TensorFlowCodec(stored), {name: getattr(module, name) for name in export.SIGNATURES}
 
 
@@ -224,7 +224,12 @@ def test_foreign_files_are_refused(loaded, fixed_rate, tiny_tensorflow_codec, sa
     data = codec.compress(sample_pixels[:8, :8])
     identities = f"written by model {codec.identity.hex()}, not by this one"
     assert_refused(loaded, data, identities)
-    assert_refused(signatures, codec.compress(sample_pixels), "limit of 5000 .*model")
+    assert_refused(signatures, codec.compress(sample_pixels), "limit of 9000 .*model")
+    strip = container.unpack(codec.compress(sample_pixels[:1, :100]))
+    strip = container.pack(container.Container(**{**vars(strip), "width": 200}))
+    assert_refused(signatures, strip, "200 x 1 pixels, more than the limit of 9000")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="limit of 9000"):
+        compress(signatures, np.zeros([2, 150, 3], np.uint8))
     body = data[:4] + b"\2" + data[5:-4]
     assert_refused(signatures, seal(body), "format version 2, this model reads 1")
     parts = container.unpack(tiny_tensorflow_codec.compress(sample_pixels))

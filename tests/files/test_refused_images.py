@@ -50,8 +50,18 @@ def test_what_is_not_a_picture(tmp_path, data, pattern):
 
 def test_limit_on_pixels(tmp_path, rgb):
     rgb.save(tmp_path / "a.png")
-    assert_refused(tmp_path / "a.png", "600 pixels.*limit of 599", max_pixels=599)
-    assert read_image(tmp_path / "a.png", max_pixels=600).pixels.shape == (20, 30, 3)
+    assert_refused(tmp_path / "a.png", "600 pixels.*counted as 4096.*4095", max_pixels=4095)
+    assert read_image(tmp_path / "a.png", max_pixels=4096).pixels.shape == (20, 30, 3)
+    rgb.resize((70, 100)).save(tmp_path / "b.png")
+    assert_refused(tmp_path / "b.png", "7000 pixels, more than the limit of 6999", max_pixels=6999)
+    assert read_image(tmp_path / "b.png", max_pixels=7000).pixels.shape == (100, 70, 3)
+
+
+@pytest.mark.parametrize("shape", [(1 << 17, 1), (2, 100_000), (1, 70_000), (63, 66_000)])
+def test_limit_on_strips(tmp_path, shape):
+    """A strip is more work than its pixels: the networks see whole blocks of 64 x 64."""
+    Image.new("L", shape).save(tmp_path / "a.png")
+    assert_refused(tmp_path / "a.png", "a side has at least 64.*limit", max_pixels=1 << 22)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -10,6 +10,7 @@ import pytest
 from conftest import DATA, ROOT
 from portable import latent_samples, random_models
 
+from gllmm_tf.coding.streams import num_steps
 from gllmm_tf.errors import FormatError, OutOfMemoryError
 from gllmm_tf.files import container
 from gllmm_tf.portable import latent_coder, symbols, wavefront, workers
@@ -192,3 +193,14 @@ def test_no_tensorflow():
     path = os.pathsep.join([ROOT, os.path.join(ROOT, "tests")])
     environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 9])
+def test_a_stream_that_has_ended_stops_its_decoder(golden, cut):
+    coder, _, _ = golden
+    y_hat, z_hat = latent_samples.latents(coder.config, (64, 64), spread=2)
+    streams = coder.encode(y_hat, z_hat, INDEX)
+    heard = []
+    with pytest.raises(FormatError, match="although the checksum fits"):
+        coder.decode(Streams(streams.z, b"\xd5" * cut), (16, 16), INDEX, tell=heard.append)
+    assert sum(heard) < num_steps(64, 64) / 4

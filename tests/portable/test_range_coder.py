@@ -4,10 +4,13 @@ import hashlib
 
 import numpy as np
 import pytest
-from portable import range_events
+from portable import random_models, range_events
 
+from gllmm_tf import work
+from gllmm_tf.coding import tables
 from gllmm_tf.errors import FormatError, ModelError
 from gllmm_tf.portable.range_coder import RangeDecoder, RangeEncoder, SymbolTable
+from gllmm_tf.zoo import registry
 
 
 def test_decisions_come_back():
@@ -102,3 +105,39 @@ def test_an_escape_without_end():
 def test_damaged_tables(flat):
     with pytest.raises(ModelError, match="z/cdf"):
         SymbolTable(flat)
+
+
+@pytest.mark.parametrize("source", [*registry.names(), "random"])
+def test_no_picture_takes_fewer_bytes_than_it_is_said_to(source):
+    """The likeliest symbols of z everywhere: large flat pictures stay readable, with few bytes to spare."""
+    stored = (
+        random_models.model_file("variable") if source == "random" else registry.read_model(source)
+    )
+    cdf = stored.exact["z/cdf"]
+    table, bits = SymbolTable(cdf), tables.least_bits(cdf)
+    likeliest = [int(np.argmax(np.diff(row))) for row in table.rows]
+    for blocks in (1, 50, 2000):
+        encoder = RangeEncoder()
+        encoder.encode(*table.intervals(np.tile(likeliest, [blocks, 1])))
+        least = work.least_bytes(blocks, bits)
+        length = len(encoder.finish())
+        assert least <= length
+        assert source == "random" or length <= 1.01 * least + 2 * work.END_BYTES
+
+
+def test_decisions_cost_what_they_are_said_to_or_more():
+    """No stream that holds its decisions looks as if it had ended."""
+    costs = tables.decision_costs().reshape(-1, 2)
+    frequency = tables.load()["frequency"].tolist()
+    rng = np.random.default_rng(7)
+    for spread in (1, 40, 1200):
+        rows = np.clip(rng.normal(1276, spread, 20000), 0, len(frequency) - 1).astype(int)
+        rows[: len(rows) // 2] = len(frequency) - 1 - rng.integers(0, spread, len(rows) // 2)
+        frequencies = [frequency[row] for row in rows]
+        bits = (rng.random(len(rows)) * 65536 >= frequencies).astype(int)
+        data = range_events.write(RangeEncoder(), frequencies, bits.tolist())
+        spent = np.sum(costs[rows, bits]) / 8
+        assert 0.99 * len(data) - 4 < spent < len(data) + 4
+        decoder = RangeDecoder(data)
+        decoder.decisions(frequencies)
+        assert decoder.bytes_behind() <= work.END_BYTES
