@@ -17,7 +17,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,21 +116,7 @@ class ModelFile:
         Raises:
             ModelError: one line: the path, what is wrong, what to do.
         """
-        path = os.fspath(path)
-        if os.path.isdir(path):
-            path = os.path.join(path, FILE_NAME)
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except FileNotFoundError:
-            raise ModelError(
-                f"{path}: no such model file; `gllmm models` lists what ships"
-            ) from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(
-                f"{path}: not a readable model file ({reason}); export it again"
-            ) from None
+        path, arrays = _load(path)
         try:
             config = ModelConfig.from_json(str(arrays["config"]))
             info = json.loads(str(arrays["info"]))
@@ -146,6 +132,15 @@ class ModelFile:
             raise ModelError(f"{path}: not a gllmm_tf model ({error}); export it again") from None
         return cls(config, info, exact, parts)
 
+    @staticmethod
+    def read_info(path: str | os.PathLike) -> dict[str, Any]:
+        """The facts about the training alone, which takes no time; errors as in `read`."""
+        path, arrays = _load(path, ["info"])
+        try:
+            return json.loads(str(arrays["info"]))
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"{path}: not a gllmm_tf model ({error}); export it again") from None
+
     def assign(self, part: str, layer) -> None:
         """Puts the stored weights of `part` into a built Keras layer.
 
@@ -158,6 +153,24 @@ class ModelFile:
             raise ModelError(f"the stored weights of {part} do not fit the model's configuration")
         for variable, array in zip(variables, stored):
             variable.assign(array.astype(np.float32))
+
+
+def _load(
+    path: str | os.PathLike, names: Sequence[str] | None = None
+) -> tuple[str, dict[str, np.ndarray]]:
+    """(path of the file, its arrays, or those of some names that it has); `path` may be a folder."""
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        path = os.path.join(path, FILE_NAME)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = [name for name in archive.files if names is None or name in names]
+            return path, {name: archive[name] for name in found}
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file; `gllmm models` lists what ships") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: not a readable model file ({reason}); export it again") from None
 
 
 def _update(state, name, array):

@@ -67,7 +67,11 @@ def path_of(name: str) -> str:
 
 def models() -> dict[str, dict[str, Any]]:
     """`{name: info}` of the models: how each was trained and what was measured."""
-    return {name: _read(path).info for name, path in sorted(_paths().items())}
+    found = {}
+    for name, path in sorted(_paths().items()):
+        _verify(path)
+        found[name] = ModelFile.read_info(path)
+    return found
 
 
 def read_model(name_or_path: str | os.PathLike | None = None) -> ModelFile:
@@ -99,7 +103,11 @@ def read_model(name_or_path: str | os.PathLike | None = None) -> ModelFile:
 
 def name_of(identity: bytes) -> str | None:
     """Name of the model with this identity (8 bytes), or None."""
-    for name, path in _paths().items():
+    paths = _paths()
+    for name, released in RELEASED.items():  # which need not be read to be known
+        if released == identity.hex() and os.path.dirname(paths.get(name, "")) == FOLDER:
+            return name
+    for name, path in paths.items():
         try:
             if _read(path).identity == identity:
                 return name
