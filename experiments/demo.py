@@ -3,8 +3,8 @@
     make demo        (or: python -m experiments.demo [PICTURE])
 
 compresses a sample photograph with the shipped default model, decompresses the file in a second
-process through the console command, does so again with refined latents, prints what it cost and what
-was lost, and leaves in demo/
+process through the console command, does so again with refined latents where TensorFlow is installed,
+prints what it cost and what was lost, and leaves in demo/
 
     original.png         the picture
     picture.gllmm        the file
@@ -33,6 +33,8 @@ from experiments.common.coders import Coder, jpeg_coder
 from experiments.common.pictures import read_image
 from experiments.common.program import ExperimentError
 from gllmm_tf import metrics
+from gllmm_tf.codec import backends
+from gllmm_tf.errors import GllmmError
 
 AMPLIFICATION = 8
 ROUNDS = 6  # of refinement
@@ -144,6 +146,18 @@ def code(folder: str, stem: str, model: str | None, options: Sequence[str]) -> t
     return os.path.getsize(file), decoded
 
 
+def refined_line(
+    folder: str, model: str | None, options: Sequence[str], original: np.ndarray
+) -> str:
+    """Codes the picture with refined latents and returns its line of the table, or why there is none."""
+    try:
+        backends.need_tensorflow("--refine", None)
+    except GllmmError as error:
+        return f"  refined     {error}"
+    size, decoded = code(folder, "refined", model, [*options, f"--refine={ROUNDS}"])
+    return row("refined", size, original, read_image(decoded), f"--refine={ROUNDS}")
+
+
 def demonstrate(
     picture: str, folder: str, model: str | None = None, quality: str | None = None
 ) -> str:
@@ -163,7 +177,7 @@ def demonstrate(
     Image.fromarray(original).save(os.path.join(folder, "original.png"))
     options = [] if quality is None else [f"--quality={quality}"]
     size, decoded = code(folder, "picture", model, options)
-    refined = code(folder, "refined", model, [*options, f"--refine={ROUNDS}"])
+    refined = refined_line(folder, model, options, original)
     reconstruction = read_image(decoded)
     jpeg, jpeg_size, jpeg_quality = jpeg_of_size(original, size)
 
@@ -178,12 +192,13 @@ def demonstrate(
         "",
         f"{'':14}{'bytes':>10}{'bpp':>9}{'ratio':>12}{'PSNR':>12}{'MS-SSIM':>10}",
         row("gllmm_tf", size, original, reconstruction),
-        row("refined", refined[0], original, read_image(refined[1]), f"--refine={ROUNDS}"),
+        refined,
         row("JPEG", jpeg_size, original, jpeg, f"quality {jpeg_quality}, at most as many bytes"),
         "",
         f"Look into {folder}:",
     ]
-    return "\n".join([*lines, *(f"  {name:<20}{text}" for name, text in FILES.items())])
+    made = {name: text for name, text in FILES.items() if os.path.exists(f"{folder}/{name}")}
+    return "\n".join([*lines, *(f"  {name:<20}{text}" for name, text in made.items())])
 
 
 def define_flags() -> None:

@@ -39,6 +39,7 @@ def test_differences_are_amplified_about_grey():
 def test_all_files_are_made_and_the_report_is_of_them(
     tiny_model_path, sample_pixels, tmp_path, capsys
 ):
+    pytest.importorskip("tensorflow")
     picture, folder = tmp_path / "p.png", tmp_path / "demo"
     Image.fromarray(sample_pixels).save(picture)
     report = demo.demonstrate(str(picture), str(folder), tiny_model_path)
@@ -55,6 +56,15 @@ def test_all_files_are_made_and_the_report_is_of_them(
     assert int(lines["JPEG"][1].replace(",", "")) > 0
     commands = [line for line in capsys.readouterr().out.splitlines() if "$ gllmm" in line]
     assert len(commands) == 4 and "--refine=6" in commands[2]
+
+
+def test_without_tensorflow_there_is_one_file(
+    tiny_model_path, sample_pixels, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(demo, "code", lambda *arguments: pytest.fail("it tried"))
+    line = demo.refined_line(str(tmp_path), tiny_model_path, [], sample_pixels)
+    assert line.startswith("  refined ") and "needs TensorFlow" in line and "\n" not in line
 
 
 def test_a_failing_command_is_one_line(sample_pixels, tmp_path):
