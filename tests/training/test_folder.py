@@ -65,7 +65,12 @@ def test_starts_that_fail_bind_nothing(eagerly, pictures, tmp_path):
     """The next command trains, with other settings and other pictures."""
     place = tmp_path / "pictures"
     shutil.copytree(os.path.dirname(pictures), place)
-    common = dict(train_glob=(f"{place}/*.png",), run_dir=str(tmp_path / "run"), steps=1)
+    common = dict(
+        train_glob=(f"{place}/*.png",),
+        run_dir=str(tmp_path / "run"),
+        steps=1,
+        validation_images=0,
+    )
     (place / "x.png").write_bytes((place / "0.png").read_bytes()[:900])
     for wrong, message in (
         ({}, "x.png"),
@@ -179,6 +184,7 @@ def test_names_from_which_tensorflow_reads_no_checkpoints(tmp_path, name):
 def test_other_odd_names_continue(eagerly, pictures, tmp_path):
     place = str(tmp_path / "a, b {c} %20 é")
     for steps in (1, 2):
-        run = Run(tiny(train_glob=(pictures,), run_dir=place, steps=steps))
+        common = dict(train_glob=(pictures,), run_dir=place, validation_images=0)
+        run = Run(tiny(steps=steps, **common))
         run.train()
         assert [row["step"] for row in run.folder.rows()] == list(range(1, steps + 1))

@@ -34,6 +34,7 @@ MODULES = (
     "gllmm_tf",
     "gllmm_tf.config",
     "gllmm_tf.errors",
+    "gllmm_tf.legacy_keras",
     "gllmm_tf.metrics",
     "gllmm_tf.files",
     "gllmm_tf.files.atomic",
