@@ -24,6 +24,7 @@ sys.path[:0] = [SUITE] * (SUITE not in sys.path)  # the suite is no package
 import plain_decoder  # noqa: E402
 import plain_pixels  # noqa: E402
 from plain_file import File, RangeDecoder  # noqa: E402
+from plain_networks import Networks  # noqa: E402
 
 EXAMPLE = "one_pixel"
 SHOWN = 24  # decisions, from the first on
@@ -119,7 +120,7 @@ class Example:
 
     def networks(self) -> Iterator[str]:
         """phi, parameters, mixture and masses of the first elements."""
-        networks = plain_decoder.Networks(self._model, self._file.index, set())
+        networks = Networks(self._model, self._file.index, set())
         phi = networks.phi(self._z)
         yield f"phi[0, 0] = {phi[0][0]}"
         yield f"phi[3, 3] = {phi[3][3]}"
