@@ -71,6 +71,8 @@ def read_chunks(data: bytes) -> PngFacts:
             facts.depth, facts.colour_type = content[8], content[9]
         if not sound and name == b"tRNS":
             raise ImageError("damaged: its transparency (tRNS) has a wrong checksum")
+        if sound is False and name[:1].isupper() and name != b"IEND":
+            raise ImageError(f"damaged: its chunk {_text(name)} has a wrong checksum")
         if not sound and name[:1].islower():
             facts.notes.append(f"ignored the chunk {_text(name)}, whose checksum is wrong")
         elif name in _PIXEL_CHUNKS or name[:1].isupper():
@@ -85,16 +87,18 @@ def read_chunks(data: bytes) -> PngFacts:
     return facts
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]:
-    """(name, content, the chunk with all its fields, whether the checksum is right) of each chunk."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool | None]]:
+    """(name, content, the chunk with all its fields, whether the checksum is right) of each chunk.
+
+    None where the file ends within the chunk.
+    """
     view, at = memoryview(data), len(SIGNATURE)
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         content = view[at + 8 : at + 8 + length]
-        sound = end <= len(data) and zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(
-            view[end - 4 : end], "big"
-        )
+        checksum = int.from_bytes(view[end - 4 : end], "big") if end <= len(data) else None
+        sound = None if checksum is None else zlib.crc32(view[at + 4 : end - 4]) == checksum
         yield name, content, view[at:end], sound
         if name == b"IEND":
             return

@@ -121,7 +121,14 @@ def samples_of(image: Image.Image) -> Samples:
     """How the samples of the page are stored at which Pillow's image of a TIFF file is."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
-    return Samples(bits, False, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and image.mode == "F")
+    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and image.mode[0] in "IF"
+    return Samples(bits, _SIGNED in tags.get(_SAMPLE_FORMAT, ()), inverted)
+
+
+def describes(image: Image.Image) -> bool:
+    """Whether Pillow's image of a TIFF file has what could be EXIF data."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return any(tag in tags for tag in (*_DESCRIPTIVE, EXIF, GPS))
 
 
 def as_pillow_knows(file: BinaryIO) -> tuple[BinaryIO, Samples | None]:
