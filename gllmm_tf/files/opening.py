@@ -142,18 +142,19 @@ def _load(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) -> Imag
 
 def _choose_frame(image: Image.Image, notes: list[str]) -> None:
     """Goes to the frame that is the picture, or refuses a file of several."""
-    frames = getattr(image, "n_frames", 1)
     if image.format == "TIFF":
-        tiff.choose_page(image, frames, notes)
-    elif (
-        frames > 1 and image.format == "MPO"
-    ):  # A photograph with a preview or depth map behind it.
+        tiff.choose_page(image, notes)
+        return
+    if image.format == "GIF":
+        if getattr(image, "is_animated", False):  # To count its frames, all have to be read.
+            notes.append("took the first of its frames")
+        image.seek(0)
+        return
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format == "MPO":  # A photograph, and a preview or depth map behind it.
         notes.append(f"took the main picture of the {frames} in this JPEG")
     elif frames > 1 and image.format == "HEIF":
         notes.append(f"took the main picture of the {frames} in this file")
-    elif frames > 1 and image.format == "GIF":
-        image.seek(0)
-        notes.append(f"took the first of {frames} frames")
     elif frames > 1:
         raise ImageError(f"holds {frames} frames or pages; extract one of them first")
 
