@@ -146,7 +146,7 @@ def bad_requests(png, packed):
         "no number": ("/compress?quality=high", png, "quality is not a number"),
         "no quality": ("/compress?quality=nan", png, "quality is not a number"),
         "beyond": ("/compress?quality=9", png, "from 1 to 8"),
-        "32 bits": ("/compress", file_of(np.zeros([9, 9], np.int32)), "32-bit"),
+        "32 bits": ("/compress", file_of(np.zeros([9, 9], np.int32), "TIFF"), "32-bit"),
         "flipped bit": ("/decompress", bytes(flipped), "checksum"),
         "cut file": ("/decompress", packed[:-5], "checksum"),
         "other model": ("/decompress", bytes(foreign), "written by model"),
