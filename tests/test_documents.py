@@ -62,7 +62,6 @@ NOT_HERE = {
         "python -m experiments.systems.saved_model_agreement": "tests/experiments/systems runs it",
         "TF=": "compiles C++, with a compiler that need not be there",
         "g++": "compiles C++, with a compiler that need not be there",
-        "pip install": INSTALLS,
     },
     "docs/gpu.md": {
         "python3": INSTALLS,

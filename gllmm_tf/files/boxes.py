@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+_MOST_BOXES = 1000
 _META_BYTES = 1 << 20  # How much of a file's properties is looked at.
 _RATIOS = ((1, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
@@ -74,7 +75,9 @@ def _content(file: BinaryIO, wanted: bytes, limit: int) -> bytes:
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """(name, where its content begins, bytes of the content) of the boxes at the top of a file."""
     end, at = file.seek(0, 2), 0
-    while at + 8 <= end:
+    for _ in range(_MOST_BOXES):
+        if at + 8 > end:
+            return
         file.seek(at)
         size, name = struct.unpack(">I4s", file.read(8))
         header = 8

@@ -7,7 +7,6 @@ get sRGB's curve; other primaries become a profile.
 
 from __future__ import annotations
 
-import functools
 import io
 import struct
 from collections.abc import Callable, Mapping
@@ -233,7 +232,6 @@ def _name(text: str) -> bytes:
     return b"mluc" + struct.pack(">IIIHHII", 0, 1, 12, 0x656E, 0x5553, len(encoded), 28) + encoded
 
 
-@functools.lru_cache(maxsize=32)
 def is_srgb(profile: bytes) -> bool:
     """Whether a profile for RGB data shows what sRGB shows: on a grid of colours, for both intents."""
     steps = np.linspace(0, 255, 17).round().astype(np.uint8)

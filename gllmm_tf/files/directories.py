@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005  # Tags whose values are directories.
 BYTE, SHORT, LONG = 1, 3, 4
+# Far more than there are, so that hostile files cost little:
+_MOST_ENTRIES, _MOST_DIRECTORIES = 4096, 16
 _TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
 
 
@@ -42,8 +44,10 @@ class Tree:
         self.main = self.directory(self.first)
 
     def directory(self, at: int) -> Directory:
-        entries = []
+        entries, together = [], 0
         count = self._number(at, SHORT)
+        if count > _MOST_ENTRIES:
+            raise ValueError("too many entries")
         end = at + 2 + 12 * count
         for place in range(at + 2, end, 12):
             tag, kind = self._number(place, SHORT), self._number(place + 2, SHORT)
@@ -53,6 +57,9 @@ class Tree:
             if start + size > len(self._data):
                 continue  # A value that is not there; the others may be of use.
             entries.append(Entry(tag, kind, number, start, start + size))
+            together += size
+        if together > len(self._data):
+            raise ValueError("values that overlap")
         following = self._number(end, LONG) if end + 4 <= len(self._data) else 0
         return Directory(entries, following, end + 4)
 
@@ -64,8 +71,8 @@ class Tree:
 
     def walk(self) -> Iterator[Directory]:
         """All directories but the thumbnail's."""
-        waiting, seen = [self.first], set()
-        while waiting:
+        waiting, seen = [self.first], set[int]()
+        while waiting and len(seen) < _MOST_DIRECTORIES:
             at = waiting.pop()
             if at in seen:
                 continue
@@ -94,17 +101,28 @@ class Value(NamedTuple):
     content: bytes | dict[int, Value]  # a directory of its own
 
 
-def values_of(tree: Tree, directory: Directory, depth: int = 0) -> dict[int, Value]:
-    """The entries of a directory with their values; damaged directories inside are left out."""
+def values_of(
+    tree: Tree, directory: Directory, wanted: Container[int] | None = None, depth: int = 0
+) -> dict[int, Value]:
+    """The first entry of each tag with its value; damaged directories inside are left out.
+
+    Args:
+        tree: Of the file.
+        directory: Of the entries.
+        wanted: Tags to look at; None for all.
+        depth: Of the directory, below which directories inside are left out.
+    """
     found: dict[int, Value] = {}
     for entry in directory.entries:
+        if entry.tag in found or (wanted is not None and entry.tag not in wanted):
+            continue
         content: bytes | dict[int, Value] = tree.content(entry)
         if entry.tag in (EXIF, GPS, INTEROP):
             try:
                 inner = tree.directory(tree.value(entry)) if depth < 2 else Directory([], 0, 0)
             except ValueError:
                 continue
-            content = values_of(tree, inner, depth + 1)
+            content = values_of(tree, inner, None, depth + 1)
         if entry.kind < len(_TYPE_BYTES) and content:
             found[entry.tag] = Value(entry.kind, entry.number, content)
     return found

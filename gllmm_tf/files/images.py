@@ -43,7 +43,7 @@ __all__ = [
     "write_image",
 ]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 """Pillow's names of what it reads in any installation."""
 
 LEFT_OUT = "left out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 
 from PIL import Image, ImageChops
@@ -15,6 +16,7 @@ _MAX_SEGMENT = 65533
 _PROGRESSIVE = (0xC2, 0xCA)
 _FRAMES = tuple(m for m in range(0xC0, 0xD0) if m not in (0xC4, 0xC8, 0xCC))
 _SCAN = 0xDA
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # What begins a segment.
 
 
 def completed(data: bytes) -> Image.Image | None:
@@ -44,11 +46,10 @@ def _scans_are_complete(data: bytes) -> bool:
     """Whether the headers of the scans cover all bits of all coefficients of all components."""
     at, waiting, progressive = 2, None, False
     while at + 4 <= len(data):
-        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF) or 0xD0 <= data[at + 1] <= 0xD7:
-            at = data.find(b"\xff", at + 1)
-            if at < 0:
-                break
-            continue
+        found = _MARKER.search(data, at)
+        if not found or found.start() + 4 > len(data):
+            break
+        at = found.start()
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         content = data[at + 4 : at + 2 + length]
         if marker in _FRAMES and len(content) > 5:

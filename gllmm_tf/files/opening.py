@@ -93,7 +93,7 @@ def open_picture(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) 
     if kind.reader in ("AVIF", "HEIF", "JXL") and opened.xmp:
         opened.xmp = exif.without_orientation(opened.xmp)  # Their readers have turned the pixels.
     if image.format == "TIFF":
-        _read_tags(opened, file, notes)
+        _read_tags(opened, file)
     elif image.format == "GIF" and "comment" in image.info:
         opened.left_out.append("comment")
     elif image.format == "JXL" and opened.exif and not getattr(image, "jpeg", False):
@@ -142,23 +142,24 @@ def _load(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) -> Imag
 
 def _choose_frame(image: Image.Image, notes: list[str]) -> None:
     """Goes to the frame that is the picture, or refuses a file of several."""
-    frames = getattr(image, "n_frames", 1)
     if image.format == "TIFF":
-        tiff.choose_page(image, frames, notes)
-    elif (
-        frames > 1 and image.format == "MPO"
-    ):  # A photograph with a preview or depth map behind it.
+        tiff.choose_page(image, notes)
+        return
+    if image.format == "GIF":
+        if getattr(image, "is_animated", False):  # To count its frames, all have to be read.
+            notes.append("took the first of its frames")
+        image.seek(0)
+        return
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format == "MPO":  # A photograph, and a preview or depth map behind it.
         notes.append(f"took the main picture of the {frames} in this JPEG")
     elif frames > 1 and image.format == "HEIF":
         notes.append(f"took the main picture of the {frames} in this file")
-    elif frames > 1 and image.format == "GIF":
-        image.seek(0)
-        notes.append(f"took the first of {frames} frames")
     elif frames > 1:
         raise ImageError(f"holds {frames} frames or pages; extract one of them first")
 
 
-def _read_tags(opened: Opened, file: BinaryIO, notes: list[str]) -> None:
+def _read_tags(opened: Opened, file: BinaryIO) -> None:
     tags = opened.image.tag_v2  # type: ignore[attr-defined]
     opened.xmp = _bytes(tags.get(_XMP)) or opened.xmp
     opened.orientation = tags.get(_ORIENTATION, None)
@@ -166,8 +167,9 @@ def _read_tags(opened: Opened, file: BinaryIO, notes: list[str]) -> None:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             opened.exif, others = tiff.exif_of(data, opened.image.tell())
         opened.left_out += [f"TIFF tag {tag}" for tag in others]
-    except ValueError:
-        notes.append("ignored unreadable EXIF data")
+    except ValueError:  # Of a BigTIFF file, too.
+        if tiff.describes(opened.image):
+            opened.left_out.append("EXIF data of this TIFF file")
 
 
 def _bmp_profile(file: BinaryIO, image: Image.Image) -> bytes | None:

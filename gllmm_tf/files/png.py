@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from gllmm_tf.errors import ImageError
 
 MAX_BYTES = 1 << 24  # Of one text or profile.
+_MOST_DECOMPRESSED, _MOST_NOTES = 8, 20  # So that hostile files cost little.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _COLOUR_CHUNKS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP")
@@ -56,6 +57,19 @@ class PngFacts:
     xmp: bytes | None = None
     left_out: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    decompressed: int = 0
+
+    def note(self, text: str) -> None:
+        """Adds to the notes; of very many, the first ones do."""
+        if len(self.notes) < _MOST_NOTES and text not in self.notes:
+            self.notes.append(text)
+
+    def inflate(self, data: bytes) -> bytes:
+        """`inflate`, for the first few texts and profiles of a file; ValueError for more."""
+        self.decompressed += 1
+        if self.decompressed > _MOST_DECOMPRESSED:
+            raise ValueError("too many")
+        return inflate(data)
 
 
 def read_chunks(data: bytes) -> PngFacts:
@@ -71,8 +85,10 @@ def read_chunks(data: bytes) -> PngFacts:
             facts.depth, facts.colour_type = content[8], content[9]
         if not sound and name == b"tRNS":
             raise ImageError("damaged: its transparency (tRNS) has a wrong checksum")
+        if sound is False and name[:1].isupper() and name != b"IEND":
+            raise ImageError(f"damaged: its chunk {_text(name)} has a wrong checksum")
         if not sound and name[:1].islower():
-            facts.notes.append(f"ignored the chunk {_text(name)}, whose checksum is wrong")
+            facts.note(f"ignored the chunk {_text(name)}, whose checksum is wrong")
         elif name in _PIXEL_CHUNKS or name[:1].isupper():
             keyed = name == b"tRNS" and facts.colour_type in (0, 2)
             if keyed:
@@ -85,16 +101,18 @@ def read_chunks(data: bytes) -> PngFacts:
     return facts
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]:
-    """(name, content, the chunk with all its fields, whether the checksum is right) of each chunk."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool | None]]:
+    """(name, content, the chunk with all its fields, whether the checksum is right) of each chunk.
+
+    None where the file ends within the chunk.
+    """
     view, at = memoryview(data), len(SIGNATURE)
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         content = view[at + 8 : at + 8 + length]
-        sound = end <= len(data) and zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(
-            view[end - 4 : end], "big"
-        )
+        checksum = int.from_bytes(view[end - 4 : end], "big") if end <= len(data) else None
+        sound = None if checksum is None else zlib.crc32(view[at + 4 : end - 4]) == checksum
         yield name, content, view[at:end], sound
         if name == b"IEND":
             return
@@ -104,7 +122,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview, bool]]
 def _key(content: bytes, facts: PngFacts) -> tuple[int, ...] | None:
     samples = 1 if facts.colour_type == 0 else 3
     if len(content) != 2 * samples:
-        facts.notes.append("ignored its transparency (tRNS), which has a wrong length")
+        facts.note("ignored its transparency (tRNS), which has a wrong length")
         return None
     return tuple(v & ((1 << facts.depth) - 1) for v in struct.unpack(f">{samples}H", content))
 
@@ -113,7 +131,7 @@ def _read_beside(name: bytes, content: bytes, facts: PngFacts) -> None:
     """Takes what is of use from a chunk that is not needed to decode the pixels."""
     try:
         if name in _COLOUR_CHUNKS:
-            value = _profile(content) if name == b"iCCP" else content
+            value = _profile(content, facts) if name == b"iCCP" else content
             facts.colour.setdefault(_text(name), value)
         elif name == b"eXIf":
             facts.exif = content.removeprefix(b"Exif\0\0")
@@ -124,12 +142,12 @@ def _read_beside(name: bytes, content: bytes, facts: PngFacts) -> None:
         elif name not in _HINTS:
             _leave_out(_text(name), facts)
     except (ValueError, IndexError, zlib.error):
-        facts.notes.append(f"ignored the chunk {_text(name)}, which is damaged or too large")
+        facts.note(f"ignored the chunk {_text(name)}, which is damaged or too large")
 
 
-def _profile(content: bytes) -> bytes:
+def _profile(content: bytes, facts: PngFacts) -> bytes:
     _, rest = content.split(b"\0", 1)
-    return inflate(rest[1:])
+    return facts.inflate(rest[1:])
 
 
 def _read_text(name: bytes, content: bytes, facts: PngFacts) -> None:
@@ -138,9 +156,9 @@ def _read_text(name: bytes, content: bytes, facts: PngFacts) -> None:
     if name == b"iTXt" and keyword == _XMP:
         compressed, _, rest = rest[0], rest[1], rest[2:]
         _, _, text = rest.split(b"\0", 2)
-        facts.xmp = inflate(text) if compressed else text
+        facts.xmp = facts.inflate(text) if compressed else text
     elif keyword != profile and profile in (b"exif", b"app1", b"xmp"):
-        text = inflate(rest[1:]) if name == b"zTXt" else rest
+        text = facts.inflate(rest[1:]) if name == b"zTXt" else rest
         raw = bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
         if profile == b"xmp" or raw.startswith(b"http://ns.adobe.com/xap/"):
             facts.xmp = facts.xmp or raw.rsplit(b"\0", 1)[-1]
@@ -151,7 +169,7 @@ def _read_text(name: bytes, content: bytes, facts: PngFacts) -> None:
 
 
 def _leave_out(name: str, facts: PngFacts) -> None:
-    if name not in facts.left_out:
+    if name not in facts.left_out and len(facts.left_out) < _MOST_NOTES:
         facts.left_out.append(name)
 
 

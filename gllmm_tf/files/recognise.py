@@ -95,13 +95,15 @@ def _kind_of_brands(start: bytes) -> Kind:
 
 def _kind_of_text(start: bytes) -> Kind:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return Kind("an HTML page")
     if text.startswith((b"<svg", b"<?xml", b"<!doctype svg")):
         return Kind("an XML or SVG file")
+    if text.startswith((b"<!", b"<html", b"<head", b"<body", b"<title", b"<script")):
+        return Kind("an HTML page")
     if not any(start):
         return Kind("a file that begins with zeros only")
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
+    letters = start.decode("utf-8", "ignore")  # Its end may fall into a character.
+    whole = len(letters.encode()) > len(start) - 4
+    if whole and all(letter.isprintable() or letter in "\t\n\r\ufeff" for letter in letters):
         return Kind("a text file")
     return Kind("a file of an unknown kind")
 

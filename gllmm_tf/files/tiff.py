@@ -27,6 +27,7 @@ from gllmm_tf.files.exif import ORIENTATION
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT, _XMP = 258, 262, 339, 700
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 255, 330, 50706
+_MOST_PAGES = 100
 _REDUCED, _MASK = 1, 4  # Bits of _SUBFILE_TYPE.
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _UNSIGNED, _SIGNED = 1, 2
@@ -65,10 +66,9 @@ def exif_of(data: bytes | mmap.mmap, page: int) -> tuple[bytes | None, list[int]
     directory = tree.main
     for _ in range(page):
         directory = tree.directory(directory.next)
-    found = values_of(tree, directory)
+    kept = values_of(tree, directory, (*_DESCRIPTIVE, EXIF, GPS))
     known = {*_DESCRIPTIVE, EXIF, GPS, ORIENTATION, *_STRUCTURAL}
-    left_out = [tag for tag in found if tag not in known]
-    kept = {tag: found[tag] for tag in (*_DESCRIPTIVE, EXIF, GPS) if tag in found}
+    left_out = list(dict.fromkeys(e.tag for e in directory.entries if e.tag not in known))
     if not kept:
         return None, left_out
     header = data[:4] + struct.pack(tree.order + "I", 8)
@@ -98,18 +98,24 @@ def with_metadata(data: bytes, exif: bytes | None, xmp: bytes | None) -> bytes:
     return header + data[8:] + pack_directory(entries, target.order, len(data))
 
 
-def choose_page(image: Image.Image, frames: int, notes: list[str]) -> None:
+def choose_page(image: Image.Image, notes: list[str]) -> None:
     """Goes to the one page of a TIFF file that is no thumbnail and no mask."""
-    main, raw = [], False
-    for page in range(frames):
-        image.seek(page)
+    main, raw, frames = [], False, 0
+    while frames <= _MOST_PAGES:
+        try:
+            image.seek(frames)
+        except EOFError:
+            break
+        frames += 1
         tags = image.tag_v2  # type: ignore[attr-defined]
         kind = tags.get(_SUBFILE_TYPE, 0)
         raw = raw or _DNG_VERSION in tags or bool(kind & _REDUCED and _SUB_DIRECTORIES in tags)
         if not kind & (_REDUCED | _MASK) and tags.get(_OLD_SUBFILE_TYPE) != 2:
-            main.append(page)
+            main.append(frames - 1)
     if raw:
         raise ImageError("a camera's raw file; develop it to a picture first")
+    if frames > _MOST_PAGES:
+        raise ImageError(f"holds more than {_MOST_PAGES} pages; extract one of them first")
     if len(main) > 1 or (frames > 1 and not main):
         raise ImageError(f"holds {frames} frames or pages; extract one of them first")
     image.seek(main[0] if main else 0)
@@ -121,7 +127,14 @@ def samples_of(image: Image.Image) -> Samples:
     """How the samples of the page are stored at which Pillow's image of a TIFF file is."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
-    return Samples(bits, False, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and image.mode == "F")
+    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and image.mode[0] in "IF"
+    return Samples(bits, _SIGNED in tags.get(_SAMPLE_FORMAT, ()), inverted)
+
+
+def describes(image: Image.Image) -> bool:
+    """Whether Pillow's image of a TIFF file has what could be EXIF data."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return any(tag in tags for tag in (*_DESCRIPTIVE, EXIF, GPS))
 
 
 def as_pillow_knows(file: BinaryIO) -> tuple[BinaryIO, Samples | None]:

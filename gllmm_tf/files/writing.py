@@ -38,7 +38,13 @@ _EXTENSIONS = {
     ".ppm": "PPM",
     ".pnm": "PPM",
 }
-PICTURE_EXTENSIONS = tuple(extension for extension in _EXTENSIONS if extension)
+_WRITTEN = tuple(extension for extension in _EXTENSIONS if extension)
+PICTURE_EXTENSIONS = (
+    *_WRITTEN,
+    *(".jpe", ".jfif", ".mpo", ".gif", ".pgm", ".pbm", ".pfm", ".dib"),
+    *(".avif", ".heic", ".heif", ".hif", ".jxl"),
+)
+"""Of pictures that are read or written, so that none is taken for the name of a compressed file."""
 _PIXELS_ALONE = ("BMP", "PPM")
 
 
@@ -85,7 +91,7 @@ def format_of(path: str | os.PathLike) -> str:
     if extension not in _EXTENSIONS:
         raise ImageError(
             f"{path}: cannot write a picture with extension {extension}; use one of "
-            f"{' '.join(PICTURE_EXTENSIONS)}"
+            f"{' '.join(_WRITTEN)}"
         )
     return _EXTENSIONS[extension]
 

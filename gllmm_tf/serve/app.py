@@ -139,7 +139,7 @@ class _Service:
         )
 
     async def compress(self, request: Request) -> Response:
-        return await self._work(request, self._compress_file, ("quality",))
+        return await self._work(request, self._compress_file, ("quality", "strip"))
 
     async def decompress(self, request: Request) -> Response:
         return await self._work(request, self._decompress_file, ())
@@ -234,11 +234,13 @@ class _Service:
         size = _declared_size(path)
         if size:
             self._check_pixels(*size)
-        picture = images.read_image(path, self._limits.pixels)
+        strip = parameters.get("strip", "")
+        picture = images.read_image(path, self._limits.pixels, strip=strip)
         encoded = self._codec.encode(picture.pixels, quality, metadata=picture.metadata)
         headers = {"Server-Timing": _timing(encoded.seconds), **NO_SNIFF}
-        if picture.note:
-            headers["X-Gllmm-Note"] = picture.note
+        notes = [*picture.notes, *encoded.notes]
+        if notes:
+            headers["X-Gllmm-Note"] = "; ".join(notes)
         return Response(encoded.data, media_type="application/octet-stream", headers=headers)
 
     def _decompress_file(self, path: str, parameters: Mapping[str, str]) -> Response:

@@ -178,6 +178,14 @@ def test_grey_is_grey_again(folder, model, mode, capsys):
     assert "grey 0 bytes" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["b.gif", "b.HEIC", "b.jxl", "b.avif", "b.pgm"])
+def test_a_second_picture_is_no_output(folder, model, name, capsys):
+    (folder / name).write_bytes(b"a picture")
+    assert gllmm("compress", *model, "photo.png", name) == 1
+    assert f"{name}: an output of compress cannot have this extension" in error_line(capsys)
+    assert (folder / name).read_bytes() == b"a picture"
+
+
 def test_existing_output_is_replaced(folder, model, tiny_codec, sample_pixels):
     (folder / "out.gllmm").write_bytes(b"old")
     assert gllmm("compress", *model, "photo.png", "out.gllmm") == 0

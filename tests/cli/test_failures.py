@@ -149,7 +149,7 @@ def test_names_cannot_break_the_line(folder, capsys):
     ],
 )
 def test_exceptions(folder, capsys, monkeypatch, error, status, pattern):
-    def fail(*args, **options):
+    def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(images, "read_image", fail)
@@ -194,7 +194,7 @@ def test_too_little_memory_for_one_file_stops_no_other(
 
 
 def test_faults_of_the_program_are_not_hidden(folder, monkeypatch):
-    def fail(*args, **options):
+    def fail(*args, **kwargs):
         raise ZeroDivisionError
 
     monkeypatch.setattr(images, "read_image", fail)

@@ -37,6 +37,11 @@ AVIF = b"\0\0\0\x1cftypavif\0\0\0\0mif1miafMA1B"
         (b"RIFF\0\0\0\0WAVE", "a RIFF file (sound or video)"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"Hello, world\n", "a text file"),
+        (
+            "Größe, aber nicht als Bild, in Wörtern für jeden der sie sucht, ja für jeden".encode(),
+            "a text file",
+        ),
+        (b"<!-- saved from the web -->\n<html>", "an HTML page"),
         (bytes(64), "a file that begins with zeros only"),
         (b"\x9d\x13\xc7" * 20, "a file of an unknown kind"),
         (b"PNG", "a text file"),
@@ -155,7 +160,7 @@ def test_gif_gives_its_first_frame(tmp_path, rgb):
     first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
     picture = read_image(tmp_path / "a.gif")
     np.testing.assert_array_equal(picture.pixels, pixels_of(first))
-    assert "first of 2 frames" in picture.note
+    assert "first of its frames" in picture.note
     first.save(tmp_path / "a.gif")
     assert not read_image(tmp_path / "a.gif").notes
     first.save(tmp_path / "a.gif", transparency=3)
@@ -175,6 +180,24 @@ def test_the_page_that_is_no_thumbnail(tmp_path, rgb, kinds):
     np.testing.assert_array_equal(picture.pixels, pixels_of(rgb))
     assert f"full size among the {len(kinds)}" in picture.note
     assert_refused(tmp_path / "a.tif", "more than the limit of 4095", max_pixels=4095)
+
+
+@pytest.mark.parametrize("kind", ["plain", "signed", "titled"])
+def test_bigtiff(tmp_path, rgb, kind):
+    tags = {"plain": {}, "signed": {339: 2}, "titled": {270: "A title"}}[kind]
+    image = rgb.convert("L")
+    if kind == "signed":
+        image = image.point([v ^ 0x80 for v in range(256)])
+    try:
+        image.save(tmp_path / "a.tif", big_tiff=True, tiffinfo=tags)
+    except KeyError:
+        pytest.skip("this Pillow writes no BigTIFF")
+    if (tmp_path / "a.tif").read_bytes()[2] != 43:
+        pytest.skip("this Pillow writes no BigTIFF")
+    picture = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.pixels, pixels_of(rgb.convert("L")))
+    words = {"plain": "", "signed": "signed samples", "titled": "left out: EXIF data"}[kind]
+    assert words in picture.note and bool(words) == bool(picture.note)
 
 
 @pytest.mark.parametrize("kinds", [(0, 0), (2, 2), (1, 1), (0, 1, 0)])

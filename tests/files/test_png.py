@@ -77,8 +77,9 @@ def test_wrong_checksum_of_what_is_beside_the_pixels(tmp_path, rgb, chunk):
     "name, content, pattern",
     [
         (b"tRNS", bytes(6), "transparency"),
-        (b"PLTE", bytes(6), "damaged"),
-        (b"IHDR", bytes(13), "not a readable picture \\(a PNG"),
+        (b"PLTE", bytes(6), "chunk PLTE has a wrong checksum"),
+        (b"IDAT", bytes(9), "chunk IDAT has a wrong checksum"),
+        (b"IHDR", bytes(13), "chunk IHDR has a wrong checksum"),
     ],
 )
 def test_wrong_checksum_of_what_is_seen(tmp_path, rgb, name, content, pattern):

@@ -88,6 +88,19 @@ def test_alpha_travels_and_changes_are_noted(client, sample_pixels):
     assert answer.status_code == 200 and "CMYK" in answer.headers["x-gllmm-note"]
 
 
+def test_metadata_travel_unless_they_are_stripped(client, sample_pixels):
+    exif = Image.Exif()
+    exif[0x10F] = "Maker"
+    picture = file_of(sample_pixels[:40, :40], exif=exif)
+    for query, kept in (("", True), ("?strip=xmp", True), ("?strip=exif", False)):
+        data = client.post(f"/compress{query}", content=picture).content
+        png = client.post("/decompress", content=data).content
+        with Image.open(io.BytesIO(png)) as image:
+            assert (image.getexif().get(0x10F) == "Maker") is kept
+    answer = client.post("/compress?strip=gps", content=picture)
+    assert answer.status_code == 400 and "cannot strip 'gps'" in answer.text
+
+
 def test_health(client, tiny_codec):
     answer = client.get("/health")
     assert answer.status_code == 200
@@ -146,7 +159,7 @@ def bad_requests(png, packed):
         "no number": ("/compress?quality=high", png, "quality is not a number"),
         "no quality": ("/compress?quality=nan", png, "quality is not a number"),
         "beyond": ("/compress?quality=9", png, "from 1 to 8"),
-        "32 bits": ("/compress", file_of(np.zeros([9, 9], np.int32)), "32-bit"),
+        "32 bits": ("/compress", file_of(np.zeros([9, 9], np.int32), "TIFF"), "32-bit"),
         "flipped bit": ("/decompress", bytes(flipped), "checksum"),
         "cut file": ("/decompress", packed[:-5], "checksum"),
         "other model": ("/decompress", bytes(foreign), "written by model"),
