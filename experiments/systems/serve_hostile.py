@@ -7,6 +7,7 @@ or the right answer.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import struct
 import zlib
@@ -64,14 +65,17 @@ def _strips(codec, packed):
 
 def _bombs(pixels):
     """Small files that want to become large."""
-    large = Image.new("1", (30000, 30000))
+    large = Image.new("1", (9000, 9000))
+    png, tiff = io.BytesIO(), io.BytesIO()
+    large.save(png, "PNG")
+    large.save(tiff, "TIFF", compression="tiff_adobe_deflate")
     declared = as_file(pixels, "PNG")
     size = struct.pack(">II", 1 << 30, 1 << 30)
     head = b"IHDR" + size + declared[24:29]
     forged = declared[:12] + head + struct.pack(">I", zlib.crc32(head)) + declared[33:]
     return [
-        _post("bomb", "/compress", as_file(np.asarray(large), "PNG"), 413, "more than the limit"),
-        _post("bomb", "/compress", as_file(np.asarray(large), "TIFF"), 413, "more than the limit"),
+        _post("bomb", "/compress", png.getvalue(), 413, "more than the limit"),
+        _post("bomb", "/compress", tiff.getvalue(), 413, "more than the limit"),
         _post("bomb", "/compress", forged, 413, "more than the limit"),
     ]
 

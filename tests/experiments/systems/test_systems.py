@@ -138,11 +138,11 @@ def test_the_service_under_hostile_clients(tiny_codec, tiny_model_path):
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
     pytest.importorskip("prometheus_client")
-    hostile = serve_hostile.hostile_requests(tiny_codec, np.random.default_rng(1), seconds=4)
+    hostile = serve_hostile.hostile_requests(tiny_codec, np.random.default_rng(1), seconds=10)
     requests = serve_requests.mix(tiny_codec, 3 * len(hostile), 1, hostile)
     assert set(hostile) <= set(requests)
     seen = serve_load.Seen()
-    service, _, faults = serve_load.load(tiny_model_path, requests, 8, seen, seconds=4)
+    service, _, faults = serve_load.load(tiny_model_path, requests, 8, seen, seconds=10)
     assert faults == []
     assert max(size for _, size in service.samples) < Limits().memory
-    assert max(max(times) for times in seen.seconds.values()) < 4 + serve_load.GRACE
+    assert max(max(times) for times in seen.seconds.values()) < 10 + serve_load.GRACE
