@@ -23,7 +23,7 @@ from gllmm_tf.errors import OutOfMemoryError
 
 MEGABYTE = 1 << 20
 TILE = 1000 * MEGABYTE
-"""What the networks take for a tile where nothing limits them."""
+"""What the networks take for a tile at most, where nothing limits them."""
 
 # As measured: of a tile's estimate, what becomes resident, and what addresses are taken for it.
 _RESIDENT, _ADDRESSES = 0.75, 1.5
@@ -116,7 +116,6 @@ class Memory:
             left = (total - backend.resident) * MEGABYTE - _status("VmRSS")
             limit = total * MEGABYTE
             self._rooms.append(Room(left, _RESIDENT, "the memory that is allowed", limit, "memory"))
-        self._wanted = TILE if total is None else _UNLIMITED
         self._taken = [0.0] * len(self._rooms)
         self._changed = threading.Condition()
 
@@ -141,7 +140,7 @@ class Memory:
         if _of_tile.get() is not None:  # a part of work that has its memory
             yield
             return
-        tile = self._wanted
+        tile = TILE
         for room in self._rooms:
             if fixed + room.of_tile * least_tile > room.left:
                 wanted = room.limit - room.left + fixed + room.of_tile * least_tile

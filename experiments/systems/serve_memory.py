@@ -83,6 +83,9 @@ def main(f: flags.FlagValues) -> None:
             service.stop()
         finally:
             service.kill()
+    most = max(rounds.values()) * 1e6 / 2**20
+    if most > Limits().memory:
+        print(f"more than the {Limits().memory} MB that the service is allowed")
     print(f"{f.threads} pictures of {f.max_pixels} pixels at a time; resident memory:")
     print(f"{'at rest':<12}{rest:>7.0f} MB")
     for name, peak in rounds.items():
@@ -90,6 +93,7 @@ def main(f: flags.FlagValues) -> None:
     results = {
         "pixels": f.max_pixels,
         "threads": f.threads,
+        "bound_mb": Limits().memory,
         "rest_mb": round(rest),
         "peak_mb": {name: round(peak) for name, peak in rounds.items()},
     }

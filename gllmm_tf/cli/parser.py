@@ -176,7 +176,7 @@ def _add_limits(parser) -> None:
         type=_positive_int,
         metavar="MB",
         help="megabytes that the whole process may take, about; a picture that cannot fit is refused. By "
-        "default what ulimit and the control group allow, and 1000 for a tile",
+        "default what ulimit and the control group allow",
     )
 
 

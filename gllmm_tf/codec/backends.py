@@ -56,18 +56,20 @@ def codec_class(backend: str = AUTO) -> type[Codec]:
         backend = _best()
     if backend == TENSORFLOW:
         need_tensorflow("this backend")
+    elif "onnxruntime" not in sys.modules:
+        memory.need(_TO_LOAD[PORTABLE], "the portable backend")
     module, name = _CLASSES[backend]
-    if module not in sys.modules:
-        memory.need(_TO_LOAD[backend], f"the {backend} backend")
     return getattr(importlib.import_module(module), name)
 
 
 def need_tensorflow(what: str, argument: str | None = "backend") -> None:
-    """Raises GllmmError where TensorFlow is not installed; does not load it."""
+    """Raises GllmmError where TensorFlow is not installed or does not fit; does not load it."""
     if importlib.util.find_spec("tensorflow") is None:
         raise GllmmError(
             f"{what} needs TensorFlow, which is not installed: {INSTALL_TENSORFLOW}", argument
         )
+    if "tensorflow" not in sys.modules:
+        memory.need(_TO_LOAD[TENSORFLOW], "TensorFlow")
 
 
 def _best() -> str:

@@ -31,7 +31,7 @@ class TensorFlowCodec(Codec):
             chooses the length by the memory that there is. A tile is as wide as the picture's shorter
             side.
         memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
-            None for what the system's limits leave, and for a tile 1000 at most.
+            None for what the system's limits leave.
 
     Attributes:
         networks: `PixelNetworks`.

@@ -66,7 +66,7 @@ def check_target(target, source) -> None:
 
     Raises:
       ImageError: `target` is the file `source`, under whatever name.
-      OSError: `target` is a directory, or its directory does not exist.
+      OSError: `target` is a directory, or its directory does not exist or cannot be written to.
     """
     if os.path.isdir(target):
         raise IsADirectoryError(errno.EISDIR, "is a directory; give a file name", os.fspath(target))
@@ -75,9 +75,9 @@ def check_target(target, source) -> None:
         raise NotADirectoryError(
             errno.ENOTDIR, f"there is no directory {folder}", os.fspath(target)
         )
-    for place in (folder, target) if os.path.isfile(target) else (folder,):
-        if not os.access(place, os.W_OK):
-            raise PermissionError(errno.EACCES, "cannot be written", os.fspath(target))
+    is_device = os.path.exists(target) and not os.path.isfile(target)  # It is not replaced.
+    if not os.access(target if is_device else folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot be written", os.fspath(target))
     with contextlib.suppress(OSError):  # Either may not exist.
         if os.path.samefile(source, target):
             raise ImageError(f"{target}: is the input itself; give another output name")

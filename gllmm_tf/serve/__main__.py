@@ -52,12 +52,8 @@ def parse(argv: Sequence[str], default: Limits) -> argparse.Namespace:
     add("max_bytes", _number(int, 1), default.bytes, "largest body")
     add("max_pixels", _number(int, 1), default.pixels, "largest width x height")
     add("max_seconds", _number(float, 0.1), default.seconds, "longest time for a request")
-    parser.add_argument(
-        "--memory",
-        type=_number(int, 1),
-        metavar="MB",
-        help="megabytes that the process may take: what does not fit beside others waits for them",
-    )
+    text = "megabytes that the process may take: pictures that do not fit together take turns"
+    add("memory", _number(int, 1), default.memory, text)
     add("threads", _number(int, 1), default.threads, "pictures that are worked on at a time")
     add("waiting", _number(int, 0), default.waiting, "requests that may wait beyond these")
     add("connections", _number(int, 1), 256, "connections at a time; beyond, 503 at once")
@@ -95,6 +91,7 @@ def main(argv: Sequence[str]) -> None:
         limits = Limits(
             bytes=args.max_bytes,
             pixels=args.max_pixels,
+            memory=args.memory,
             seconds=args.max_seconds,
             threads=args.threads,
             waiting=args.waiting,

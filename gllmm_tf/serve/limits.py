@@ -12,6 +12,7 @@ class Limits:
     Attributes:
         bytes: of a body.
         pixels: width x height of a picture, a side below 64 counted as 64.
+        memory: megabytes that the process may take; pictures that do not fit together take turns.
         seconds: from the head of a request to its answer.
         threads: pictures that are worked on at a time.
         waiting: requests that may wait beyond these, bodies in transfer included.
@@ -20,6 +21,7 @@ class Limits:
 
     bytes: int = 1 << 25
     pixels: int = container.MAX_PIXELS_FOR_OTHERS
+    memory: int = 3000
     seconds: float = 120.0
     threads: int = 2
     waiting: int = 8

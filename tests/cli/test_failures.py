@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from cli.commandline import error_line, gllmm
@@ -15,7 +16,8 @@ from PIL import Image
 from gllmm_tf.cli import commands, jobs
 from gllmm_tf.codec.base import Codec
 from gllmm_tf.errors import ModelError, OutOfMemoryError
-from gllmm_tf.files import images
+from gllmm_tf.files import container, images
+from gllmm_tf.files.metadata import pack_alpha
 
 
 def sealed(body: bytes) -> bytes:
@@ -200,3 +202,42 @@ def test_faults_of_the_program_are_not_hidden(folder, monkeypatch):
     monkeypatch.setattr(images, "read_image", fail)
     with pytest.raises(ZeroDivisionError):
         gllmm("compress", "photo.png")
+
+
+def refuse_work(*args, **kwargs):
+    raise AssertionError("the work was begun")
+
+
+@pytest.mark.parametrize("target", ["a.jpg", "a.bmp", "a.ppm"])
+def test_a_format_that_cannot_hold_the_picture_is_refused_before_the_work(
+    folder, shipped, tiny_codec, sample_pixels, capsys, monkeypatch, target
+):
+    alpha = pack_alpha(Image.new("L", (90, 60), 100))
+    data = tiny_codec.compress(sample_pixels[:60, :90], metadata={container.TAG_ALPHA: alpha})
+    (folder / "a.gllmm").write_bytes(data)
+    monkeypatch.setattr(Codec, "decode", refuse_work)
+    assert gllmm("decompress", "a.gllmm", target) == 1
+    assert "holds no alpha, this picture has it: use .png" in error_line(capsys)
+
+
+def test_a_side_that_a_format_cannot_hold_is_refused_before_the_work(
+    folder, shipped, tiny_codec, capsys, monkeypatch
+):
+    parts = container.unpack(tiny_codec.compress(np.zeros([8, 8, 3], np.uint8)))
+    wide = container.Container(**{**vars(parts), "width": 17000})
+    (folder / "a.gllmm").write_bytes(container.pack(wide))
+    monkeypatch.setattr(Codec, "decode", refuse_work)
+    assert gllmm("decompress", "a.gllmm", "a.webp") == 1
+    assert "17000 x 8 pixels (16383 a side at most): use .png" in error_line(capsys)
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    compressed, model, capsys, monkeypatch, command
+):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as on a disk for reading only
+    for method in ("encode", "decode"):
+        monkeypatch.setattr(Codec, method, refuse_work)
+    source = "photo.png" if command == "compress" else "photo.png.gllmm"
+    assert gllmm(command, source, "new", *model) == 1
+    assert error_line(capsys) == "new: cannot be written"

@@ -323,3 +323,56 @@ def test_health_is_json_for_a_fixed_rate_model(tiny_codec):
     with TestClient(app) as client:
         found = json.loads(client.get("/health").text)
     assert found["qualities"] is None and found["default_quality"] is None
+
+
+# Forms and parameters -------------------------------------------------------------------------
+
+
+def test_a_form_is_as_good_as_the_file(client, tiny_codec, sample_pixels, png):
+    data = tiny_codec.compress(sample_pixels[:60, :90], 2.5)
+    file = {"file": ("a.png", png, "image/png")}
+    for query, fields in (({}, {"quality": "2.5"}), ({"quality": 2.5}, {})):
+        answer = client.post("/compress", files=file, data=fields, params=query)
+        assert (answer.status_code, answer.content) == (200, data)
+    answer = client.post("/decompress", files={"any": ("a.gllmm", data)})
+    np.testing.assert_array_equal(pixels_of(answer.content), tiny_codec.decompress(data))
+
+
+@pytest.mark.parametrize(
+    "path, words",
+    [
+        ("/compress?q=4", "unknown parameter 'q': known are quality"),
+        ("/compress?quality=4&size=9", "unknown parameter 'size': known are quality"),
+        ("/compress?quality=4&quality=4", "quality is given twice"),
+        ("/decompress?quality=4", "unknown parameter 'quality': known are none"),
+    ],
+)
+def test_unknown_parameters_are_refused(client, png, path, words):
+    answer = client.post(path, content=png)
+    assert answer.status_code == 400 and words in answer.text and answer.text.count("\n") == 1
+
+
+def test_strips_are_refused_by_their_work(client, tiny_codec):
+    strip = np.zeros([1, LIMITS.pixels // 2], np.uint8)
+    for path, body in (
+        ("/compress", file_of(strip)),
+        ("/decompress", tiny_codec.compress(np.stack([strip[:, :1000]] * 3, -1))),
+    ):
+        answer = client.post(path, content=body)
+        assert answer.status_code == 413 and "a side has at least 64" in answer.text
+
+
+def test_memory_that_does_not_suffice_is_503(tiny_codec, png):
+    small = type(tiny_codec)(tiny_codec.model_file, memory=10**5)
+    with TestClient(serving.create_app(small, LIMITS)) as client:
+        assert client.post("/compress", content=png).status_code == 200
+
+    class Narrow(HeldCodec):
+        def encode(self, image, quality, *, metadata):
+            narrow = type(tiny_codec)(tiny_codec.model_file, memory=20)
+            return narrow.encode(image, quality, metadata=metadata)
+
+    with TestClient(serving.create_app(Narrow(tiny_codec), LIMITS)) as client:
+        answer = client.post("/compress", content=png)
+        assert answer.status_code == 503 and "not enough memory" in answer.text
+        assert "retry-after" in answer.headers

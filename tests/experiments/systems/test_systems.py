@@ -8,8 +8,16 @@ import pytest
 from PIL import Image
 
 from experiments.common.program import ExperimentError
-from experiments.systems import beam_kill, round_trip, serve_load, serve_memory, serve_requests
+from experiments.systems import (
+    beam_kill,
+    round_trip,
+    serve_hostile,
+    serve_load,
+    serve_memory,
+    serve_requests,
+)
 from gllmm_tf.files.images import read_image
+from gllmm_tf.serve.limits import Limits
 
 
 def test_files_decode_in_another_process(tiny_codec, tiny_model_path, sample_pixels, tmp_path):
@@ -123,3 +131,18 @@ def test_faults_of_the_manifest_are_found(tmp_path):
 def test_the_largest_picture_that_is_accepted(num_pixels):
     height, width, channels = serve_memory.picture_of(num_pixels, 1).shape
     assert channels == 3 and 0.98 * num_pixels < height * width <= num_pixels
+
+
+def test_the_service_under_hostile_clients(tiny_codec, tiny_model_path):
+    """experiments.systems.serve_load in small: 8 clients, a third of their requests hostile."""
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("prometheus_client")
+    hostile = serve_hostile.hostile_requests(tiny_codec, np.random.default_rng(1), seconds=10)
+    requests = serve_requests.mix(tiny_codec, 3 * len(hostile), 1, hostile)
+    assert set(hostile) <= set(requests)
+    seen = serve_load.Seen()
+    service, _, faults = serve_load.load(tiny_model_path, requests, 8, seen, seconds=10)
+    assert faults == []
+    assert max(size for _, size in service.samples) < Limits().memory
+    assert max(max(times) for times in seen.seconds.values()) < 10 + serve_load.GRACE
