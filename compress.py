@@ -1,7 +1,7 @@
 """Compresses pictures to `.gllmm` files and back: the command `gllmm`, run from a checkout.
 
     python compress.py compress photo.png              # writes photo.png.gllmm
-    python compress.py decompress photo.png.gllmm      # writes photo.png.gllmm.png
+    python compress.py decompress photo.png.gllmm      # writes photo.png.gllmm.png beside photo.png
     python compress.py info photo.png.gllmm
     python compress.py evaluate kodim*.png
     python compress.py models

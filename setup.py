@@ -48,7 +48,13 @@ setup(
     ],
     packages=find_packages(include=["gllmm_tf", "gllmm_tf.*"]),
     package_data={
-        "gllmm_tf": ["py.typed", "zoo/weights/*.npz", "coding/*.npz", "serve/page.html"],
+        "gllmm_tf": [
+            "py.typed",
+            "zoo/weights/*.npz",
+            "coding/*.npz",
+            "serve/page.html",
+            "cli/compare.html",
+        ],
         "gllmm_tf.desktop": ["gllmm.*"],
     },
     python_requires=">=3.9",

@@ -33,10 +33,12 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from absl.flags import argparse_flags
 
 from gllmm_tf import work
+from gllmm_tf.codec import wanted
 from gllmm_tf.errors import GllmmError, running_out_of_memory
 from gllmm_tf.files import atomic, container, images
 from gllmm_tf.files.metadata import tags_to_strip
@@ -77,6 +79,9 @@ class Settings:
         model: name or path of a model, readable by the workers; None for the default.
         quality: 1..Q for a variable-rate model, None for the default.
         refine: rounds of refinement, see `Codec.encode`.
+        target_size: bytes of each file at most, as 20000 or "20k", in place of a quality.
+        target_bpp: the same in bits per pixel.
+        target_psnr: dB of each decoded picture at least.
         max_pixels: largest width x height, a side below 64 counted as 64.
         strip: metadata to leave out, see `read_image`.
     """
@@ -88,6 +93,16 @@ class Settings:
     refine: int = 0
     max_pixels: int = container.MAX_PIXELS
     strip: str = ""
+    target_size: int | str | None = None
+    target_bpp: float | None = None
+    target_psnr: float | None = None
+
+    @property
+    def targets(self) -> dict[str, Any]:
+        """What `Codec.encode` takes in place of a quality, those that are given."""
+        names = ("target_size", "target_bpp", "target_psnr")
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def run(settings: Settings, beam_arguments: Iterable[str] = ()) -> dict[str, int]:
@@ -179,6 +194,7 @@ class CompressFile(beam.DoFn):
                 quality=settings.quality,
                 refine=settings.refine,
                 strip=settings.strip or None,  # As in records of earlier versions, which have none.
+                target=settings.targets or None,
             )
             finished = _finished(record, record_path, target)
             if finished:
@@ -187,12 +203,16 @@ class CompressFile(beam.DoFn):
                 picture = images.read_image(local, settings.max_pixels, strip=settings.strip)
             except GllmmError as error:
                 raise type(error)(str(error).replace(local, path), error.argument) from None
-        data = codec.encode(
+        encoded = codec.encode(
             picture.pixels,
             settings.quality,
+            **settings.targets,
             metadata=picture.metadata,
             refine=settings.refine,
-        ).data
+        )
+        data = encoded.data
+        if settings.targets:
+            record["quality_taken"] = encoded.quality
         height, width = picture.pixels.shape[:2]
         record.update(width=width, height=height, bytes_out=len(data))
         record["output_sha256"] = hashlib.sha256(data).hexdigest()
@@ -297,6 +317,10 @@ def _checked(settings: Settings) -> Settings:
     if quality is not None and not 1 <= quality <= highest:
         raise PipelineError(f"quality is {quality:g}, it must be from 1 to {highest}", "quality")
     tags_to_strip(settings.strip)
+    target = wanted.chosen(settings.target_size, settings.target_bpp, settings.target_psnr)
+    wanted.check_beside_quality(target, quality)
+    if highest is None and target:
+        raise PipelineError("this model has one fixed rate; omit the target", target.argument)
     if settings.refine < 0:
         raise PipelineError(f"refine is {settings.refine}, it must be 0 or more", "refine")
     model = settings.model
@@ -333,6 +357,9 @@ def parse(argv: Sequence[str]) -> tuple[Settings, list[str]]:
     add("--quality", type=float, help="1 (smallest) and up, fractions allowed")
     add("--refine", type=int, default=0, help="rounds of refinement: smaller files, much slower")
     add("--strip", default="", help="leave out some of exif,xmp,icc or all")
+    add("--target_size", help="bytes of each file at most, as 20000 or 20k, in place of a quality")
+    add("--target_bpp", type=float, help="the same in bits per pixel")
+    add("--target_psnr", type=float, help="dB of each decoded picture at least")
     add("--max_pixels", type=int, default=container.MAX_PIXELS, help="refuse larger pictures")
     known, rest = parser.parse_known_args(argv[1:])
     fields = [field.name for field in dataclasses.fields(Settings)]

@@ -18,6 +18,10 @@ from gllmm_tf.errors import GllmmError
 DISTORTIONS = ("mse", "ms-ssim")
 """What a model can be trained for."""
 
+_YCBCR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)
+
 MS_SSIM_MIN_SIZE = 176
 """Pixels a side: the window of 11 x 11 must fit after four halvings, 11 * 2^4."""
 
@@ -72,6 +76,29 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     difference = a.astype(np.int32) - b.astype(np.int32)
     mse = float(np.mean(np.square(difference), dtype=np.float64))  # mean over all pixels, channels
     return math.inf if mse == 0.0 else 10.0 * math.log10(255.0**2 / mse)
+
+
+def psnr_ycbcr(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the PSNR of two pictures in YCbCr, as standards' tests report it.
+
+    psnr = (6 psnr_Y + psnr_Cb + psnr_Cr) / 8, each 10 log10(255^2 / mse), with the YCbCr of JPEG
+    (BT.601, full range) in full resolution and not rounded.
+
+    Args:
+        a: uint8 [H, W, 3], RGB.
+        b: uint8 [H, W, 3], RGB.
+
+    Returns:
+        dB; infinity when the pictures are equal.
+
+    Raises:
+        ValueError: when the pictures are not uint8 or not of one shape.
+    """
+    _check_pair(a, b)
+    difference = a.astype(np.float32) - b.astype(np.float32)
+    mse = np.mean(np.square(difference @ _YCBCR.T), axis=(0, 1), dtype=np.float64)  # [3]
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10(255.0**2 / mse) @ np.array([6, 1, 1]) / 8)
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:

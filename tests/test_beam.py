@@ -17,7 +17,7 @@ pytest.importorskip("apache_beam")
 
 from gllmm_tf import beam as pipeline  # noqa: E402
 from gllmm_tf.codec.base import Codec  # noqa: E402
-from gllmm_tf.errors import ModelError, OutOfMemoryError  # noqa: E402
+from gllmm_tf.errors import GllmmError, ModelError, OutOfMemoryError  # noqa: E402
 
 QUALITY = 3.0
 
@@ -125,6 +125,23 @@ def test_second_run_makes_only_what_is_missing_or_changed(
     monkeypatch.setattr(Codec, "encode", watched)
     refined = settings(folder, tiny_model_path, quality=1.0, refine=2)
     assert pipeline.run(refined)["compressed"] == 5 and set(asked) == {2}
+
+
+def test_targets(tmp_path, tiny_model_path, tiny_codec, sample_pixels):
+    """A target is kept and recorded, and another one is other work."""
+    (tmp_path / "in").mkdir()
+    Image.fromarray(sample_pixels).save(tmp_path / "in" / "a.png")
+    limit = len(tiny_codec.compress(sample_pixels, 8)) - 1
+    changes = {"quality": None, "target_size": str(limit)}
+    run = settings(tmp_path, tiny_model_path, **changes)
+    for counter in ("compressed", "skipped"):
+        assert pipeline.run(run)[counter] == 1
+    record = manifest(tmp_path)["a.png"]
+    assert record["bytes_out"] <= limit and record["target"] == {"target_size": str(limit)}
+    assert 1 <= record["quality_taken"] < 8
+    assert pipeline.run(dataclasses.replace(run, target_size=None))["compressed"] == 1
+    with pytest.raises(GllmmError, match="target size is x"):
+        pipeline.run(dataclasses.replace(run, target_size="x"))
 
 
 def test_output_inside_the_input_is_not_taken_for_input(tmp_path, tiny_model_path, sample_pixels):

@@ -23,7 +23,13 @@ FLOORS = (
 )
 """Rooms of the package from the ground up; a room imports its own floor's neighbours at most."""
 
-NAMED_TUPLE = ("_replace", "_fields", "_asdict", "_make")  # public, in spite of the underscore
+NAMED_TUPLE = (
+    "_replace",
+    "_fields",
+    "_asdict",
+    "_make",
+    "_exit",
+)  # public, in spite of the underscore
 
 
 def sources():

@@ -1,197 +1,40 @@
-"""What the commands do: flags in, library calls, files and tables out. Each returns the exit status."""
+"""What the commands do: flags in, library calls, files and tables out. Each returns the exit status.
+
+What takes time to import is imported by the command that needs it.
+"""
 
 from __future__ import annotations
 
 import argparse
-import collections
+import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from gllmm_tf import memory, work
-from gllmm_tf.cli.jobs import (
-    EXTENSION,
-    Abort,
-    Codecs,
-    Job,
-    Report,
-    Room,
-    check_quality,
-    each,
-    expand,
-    plan,
-    progress_of,
-    read_gllmm,
-)
-from gllmm_tf.cli.reports import (
-    PROGRAM,
-    Notes,
-    Row,
-    bpp,
-    compression_report,
-    evaluate_picture,
-    failure,
-    info_report,
-    mean,
-    one_line,
-    say,
-    stages,
-    table_line,
-    table_row,
-    to_csv,
-)
+from gllmm_tf.cli.inputs import expand
+from gllmm_tf.cli.job import PROGRAM, Abort, Job, Report
+from gllmm_tf.cli.jobs import each, read_gllmm
+from gllmm_tf.cli.reports import Voice, facts_of, failure, info_report, say
 from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
-from gllmm_tf.files import atomic, images
-from gllmm_tf.files.grey import is_grey
-from gllmm_tf.files.metadata import crop_metadata
 from gllmm_tf.zoo import registry
 
 ANY_SIZE = 1 << 60  # For `info`, which decodes nothing.
-WORKERS = 3  # Pictures under way at once: on two cores one reads or writes while two compute.
-PIXELS_AT_ONCE = 1 << 24  # Together; a larger picture is worked on alone.
-
-
-def workers(args: argparse.Namespace) -> int:
-    """Pictures under way at once: one where memory is limited, so that none is read beside another."""
-    return 1 if args.memory or memory.rooms() else WORKERS
-
-
-def compress(args: argparse.Namespace) -> int:
-    check_quality(args.quality)
-    notes = Notes(args.verbose)
-    jobs = plan(args, EXTENSION, images.PICTURE_EXTENSIONS)
-    codecs = Codecs(args, args.quality)
-    progress = progress_of(jobs)
-    room = Room(PIXELS_AT_ONCE)
-    totals: collections.Counter[str] = collections.Counter()
-
-    def compress(job: Job) -> Report:
-        atomic.check_target(job.target, job.source)
-        picture = images.read_image(job.source, args.max_pixels, strip=args.strip)
-        codec = codecs.chosen()
-        height, width = picture.pixels.shape[:2]
-        with room.take(work.padded_pixels(width, height)):
-            encoded = codec.encode(
-                picture.pixels,
-                args.quality,
-                metadata=picture.metadata,
-                refine=args.refine,
-                progress=progress,
-            )
-            atomic.write_bytes_atomic(job.target, encoded.data)
-            report = ""
-            if args.verbose:
-                x_hat = codec.reconstruct(
-                    encoded.latents,
-                    (height, width),
-                    args.quality,
-                    is_grey=is_grey(picture.pixels),
-                )
-                report = compression_report(job.source, picture.pixels, x_hat, encoded)
-        size, said = len(encoded.data), [*picture.notes, *encoded.notes]
-
-        def tell():
-            notes.tell(job.source, said)
-            if report:
-                say(report)
-            totals.update(bytes=size, pixels=width * height)
-
-        return tell
-
-    done = each(jobs, compress, workers=workers(args))
-    if len(jobs) > 1:
-        rate = (
-            f": {totals['bytes']} bytes, {bpp(totals['bytes'], totals['pixels']):.4f} bpp"
-            if done
-            else ""
-        )
-        say(f"compressed {done} of {len(jobs)} files{rate}")
-    return 0 if done == len(jobs) else 1
-
-
-def decompress(args: argparse.Namespace) -> int:
-    jobs = plan(args, ".png", (EXTENSION,))
-    notes = Notes(args.verbose)
-    codecs = Codecs(args)
-    progress = progress_of(jobs)
-    room = Room(PIXELS_AT_ONCE)
-
-    def decompress(job: Job) -> Report:
-        atomic.check_target(job.target, job.source)
-        data, contents = read_gllmm(job.source, args.max_pixels)
-        shown = args.crop[2:] if args.crop else (contents.width, contents.height)
-        images.check_format(job.target, contents.metadata, shown)
-        codec = codecs.chosen() if args.model else codecs.with_identity(contents.model_id)
-        width, height = contents.width, contents.height
-        with room.take(work.padded_pixels(width, height)):
-            decoded = codec.decode(
-                data, crop=args.crop, max_pixels=args.max_pixels, progress=progress
-            )
-            metadata = decoded.metadata
-            if args.crop:
-                metadata = crop_metadata(metadata, (width, height), args.crop)
-            said = images.write_image(job.target, decoded.image, metadata)
-        size, seconds = len(data), decoded.seconds
-
-        def tell():
-            notes.tell(job.source, said)
-            if args.verbose:
-                say(
-                    f"{one_line(job.source)}: {width} x {height}, {size} bytes, "
-                    f"{bpp(size, width * height):.4f} bpp\n  {stages(seconds)}"
-                )
-
-        return tell
-
-    done = each(jobs, decompress, workers=workers(args))
-    if len(jobs) > 1:
-        say(f"decompressed {done} of {len(jobs)} files")
-    return 0 if done == len(jobs) else 1
 
 
 def info(args: argparse.Namespace) -> int:
     jobs = [Job(source) for source in expand(args.inputs)]
+    voice = Voice(args)
 
     def info(job: Job) -> Report:
         data, contents = read_gllmm(job.source, ANY_SIZE)
-        return lambda: say(info_report(job.source, data, contents))
-
-    return 0 if each(jobs, info, progress=False) == len(jobs) else 1
-
-
-def evaluate(args: argparse.Namespace) -> int:
-    check_quality(args.quality)
-    jobs = [Job(source) for source in expand(args.inputs)]
-    for source in [job.source for job in jobs if args.csv]:
-        try:
-            atomic.check_target(args.csv, source)
-        except (GllmmError, OSError) as error:
-            raise Abort(failure(args.csv, error)) from error
-    codecs = Codecs(args, args.quality)
-    rows: list[Row] = []
-    width = max(4, *(len(os.path.basename(job.source)) for job in jobs))
-
-    def evaluate(job: Job) -> Report:
-        picture = images.read_image(job.source, args.max_pixels)
-        row = evaluate_picture(codecs.chosen(), job.source, picture, args)
 
         def tell():
-            if not rows:
-                say(table_line(Row._fields, width))
-            rows.append(row)
-            say(table_row(row, width))
+            voice.say(info_report(job.source, data, contents))
+            voice.record(input=job.source, **facts_of(data, contents))
 
         return tell
 
-    done = each(jobs, evaluate, progress=False)
-    if done > 1:
-        say(table_row(mean(rows), width))
-    if args.csv and rows:
-        try:
-            atomic.write_bytes_atomic(args.csv, to_csv(rows))
-        except OSError as error:
-            raise Abort(failure(args.csv, error)) from error
-    return 0 if done == len(jobs) else 1
+    return 0 if each(jobs, info, voice, progress=False) == len(jobs) else 1
 
 
 def models(args: argparse.Namespace) -> int:
@@ -234,6 +77,10 @@ def export(args: argparse.Namespace) -> int:
 def train(arguments: Sequence[str]) -> int:
     """Trains; `arguments` are the flags of train.py, parsed where the settings are."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        backends.need_tensorflow("training", None)
+    except GllmmError as error:
+        raise Abort(str(error)) from error
     from gllmm_tf.training import flags
 
     flags.main([f"{PROGRAM} train", *arguments])
@@ -245,11 +92,18 @@ def folder_size(folder: str) -> int:
     return sum(map(os.path.getsize, files))
 
 
-COMMANDS = {
-    "compress": compress,
-    "decompress": decompress,
+def _later(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of a module that is imported when it is called."""
+    return lambda args: getattr(importlib.import_module(f"gllmm_tf.cli.{module}"), name)(args)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "compress": _later("coding", "compress"),
+    "decompress": _later("coding", "decompress"),
     "info": info,
-    "evaluate": evaluate,
+    "evaluate": _later("evaluation", "evaluate"),
+    "compare": _later("compare", "compare"),
     "models": models,
     "export": export,
+    "completion": _later("completion", "completion"),
 }

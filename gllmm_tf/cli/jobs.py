@@ -1,4 +1,4 @@
-"""Many files at once: which inputs become which outputs, with which codec, and in what order."""
+"""Many files at once: with which codec, in what order, how many at a time."""
 
 from __future__ import annotations
 
@@ -7,92 +7,54 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
-import glob
 import math
 import os
+import shutil
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gllmm_tf.cli.reports import complain, failure
+from gllmm_tf.cli.inputs import STANDARD
+from gllmm_tf.cli.job import Abort, Job, Report
+from gllmm_tf.cli.reports import STREAMS, Voice, failure
+from gllmm_tf.codec import wanted
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.files import atomic, container
 from gllmm_tf.zoo import registry
 
 if TYPE_CHECKING:
     from gllmm_tf.codec.base import Codec
+    from gllmm_tf.files import images
 
-EXTENSION = ".gllmm"
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Job(NamedTuple):
-    """Paths of one input and of its output, which is "" where nothing is written."""
-
-    source: str
-    target: str = ""
-
-
-class Abort(Exception):
-    """A fault that concerns no single file: one line for the user, and nothing more is done."""
-
-
-Report = Callable[[], object]
-"""What tells of a job that is done, called in the order of the jobs."""
-
-
-def plan(args: argparse.Namespace, suffix: str, foreign: tuple[str, ...]) -> list[Job]:
-    """Pairs inputs with outputs.
-
-    With --output_dir every argument is an input or a pattern. Without it there is one input and at
-    most one output; an output named like an input (`foreign` extensions) is refused, because
-    `compress *.png` in a directory of two pictures would otherwise overwrite the second one.
-    """
-    if args.output_dir is None:
-        sources = expand(args.inputs[:1])
-        targets = args.inputs[1:] or [source + suffix for source in sources[:1]]
-        if len(sources) > 1 or len(targets) > 1:
-            raise Abort("several inputs need --output_dir DIR")
-        if targets[0].lower().endswith(foreign):
-            raise Abort(
-                f"{targets[0]}: an output of {args.command} cannot have this extension; "
-                "several inputs need --output_dir DIR"
-            )
-        return [Job(sources[0], targets[0])]
-
-    try:
-        os.makedirs(args.output_dir, exist_ok=True)
-    except OSError as error:
-        raise Abort(f"{args.output_dir}: {atomic.reason(error)}") from error
-    return [
-        Job(source, os.path.join(args.output_dir, os.path.basename(source) + suffix))
-        for source in expand(args.inputs)
-    ]
-
-
-def expand(patterns: Iterable[str]) -> list[str]:
-    """Replaces patterns by the files they match; what exists or matches nothing stays as it is."""
-    sources = []
-    for pattern in patterns:
-        matches = []
-        if not os.path.lexists(pattern) and glob.has_magic(pattern):
-            matches = [
-                path
-                for path in sorted(glob.glob(pattern, recursive=True))
-                if not os.path.isdir(path)
-            ]
-        sources += matches or [pattern]
-    return sources
-
-
 def read_gllmm(path: str, max_pixels: int) -> tuple[bytes, container.Container]:
     """Returns (bytes of the file, its Container); errors need no TensorFlow and so come at once."""
-    with atomic.open_regular(path) as file:
+    with sys.stdin.buffer if path == STANDARD else atomic.open_regular(path) as file:
         data = file.read(64)
         if data.startswith(container.MAGIC):  # Else it may be any file, of any size.
             data += file.read()
     return data, container.unpack(data, max_pixels)
+
+
+def read_picture(path: str, max_pixels: int, strip=()) -> images.Picture:
+    """`images.read_image`, also from standard input."""
+    from gllmm_tf.files import images
+
+    if path != STANDARD:
+        return images.read_image(path, max_pixels, strip=strip)
+    copy = os.path.join(tempfile.gettempdir(), f"gllmm-{os.urandom(6).hex()}")
+    with atomic.unfinished(copy):
+        with open(copy, "xb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            return images.read_image(copy, max_pixels, strip=strip)
+        except GllmmError as error:
+            raise type(error)(str(error).replace(copy, STREAMS[path]), error.argument) from error
 
 
 class Codecs:
@@ -138,21 +100,28 @@ def load_codec(model: str | os.PathLike | None, **settings: Any) -> Codec:
     return Codec.of(stored, **settings)
 
 
-def check_quality(quality: float | None) -> None:
-    """Refuses what no model has, before one is loaded."""
+def check_quality(quality: float | None, given: Mapping[str, Any] | None = None) -> None:
+    """Refuses what no model has, before one is loaded; `given`: targets, by argument of `encode`."""
     if quality is not None and not 1 <= quality < math.inf:
         raise Abort(f"quality is {quality:g}, it must be a number from 1 up (--quality)")
+    try:
+        values = {name[len("target_") :]: value for name, value in (given or {}).items()}
+        wanted.check_beside_quality(wanted.chosen(**values), quality)
+    except GllmmError as error:
+        raise Abort(error.with_flag()) from error
 
 
 def each(
     jobs: Sequence[Job],
     action: Callable[[Job], Report],
+    voice: Voice,
     progress: bool = True,
-    workers: int = 1,
+    workers: int = 0,
 ) -> int:
     """Runs `action` on every job, reports failures, and returns how many succeeded.
 
-    Jobs are done by `workers` threads, reports come from this one, in the order of the jobs.
+    Jobs are done by `workers` threads, reports come from this one, in the order of the jobs. Without
+    workers the jobs are done here: for what is done at once, since nothing interrupts a network here.
     """
     from tqdm import tqdm
 
@@ -167,44 +136,66 @@ def each(
             raise GllmmError(f"would overwrite {job.target}, made from {first}")
         return action(job)
 
-    hidden = True if not progress or len(jobs) < 2 else None  # None: hidden unless on a terminal.
-    outcomes = in_order(jobs, checked, min(workers, len(jobs)))
-    for job, outcome in tqdm(outcomes, total=len(jobs), disable=hidden, unit="file", leave=False):
-        try:
-            outcome()()
-            done += 1
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            line = failure(job.source, error)
-            if line is None:
-                raise
-            complain(line)
+    # None: hidden unless on a terminal.
+    hidden = True if not progress or voice.quiet or len(jobs) < 2 else None
+    with _pool(min(workers, len(jobs))) as pool:
+        outcomes = in_order(jobs, checked, pool, workers)
+        bar = tqdm(outcomes, total=len(jobs), disable=hidden, unit="file", leave=False)
+        for job, outcome in bar:
+            done += _told(job, outcome, voice)
     return done
 
 
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[concurrent.futures.Executor | None]:
+    """Threads, or None for none. At the end, and after a fault, what has begun is finished and nothing
+    more is started; after an interrupt nobody waits for what has begun."""
+    pool = concurrent.futures.ThreadPoolExecutor(workers) if workers else None
+    wait = True
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        wait = False
+        raise
+    finally:
+        if pool:
+            pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def _told(job: Job, outcome: Callable[[], Report], voice: Voice) -> bool:
+    """Tells of a job that is done, or why it is not; returns which of both it was."""
+    try:
+        outcome()()
+        return True
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        line = failure(job.source, error)
+        if line is None:
+            raise
+        voice.fail(job, line)
+        return False
+
+
 def in_order(
-    jobs: Iterable[T], action: Callable[[T], R], workers: int
+    jobs: Iterable[T],
+    action: Callable[[T], R],
+    pool: concurrent.futures.Executor | None = None,
+    ahead: int = 0,
 ) -> Iterator[tuple[T, Callable[[], R]]]:
     """Yields (job, function that returns what action(job) returned or raises what it raised).
 
-    With more than one worker, a thread each, as many jobs are begun ahead of the one that is yielded.
+    With a pool, `ahead` jobs are begun ahead of the one that is yielded; without, the function works.
     """
-    if workers == 1:
-        for job in jobs:
-            yield job, functools.partial(action, job)
-        return
     begun: collections.deque[tuple[T, Callable[[], R]]] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        try:
-            for job in jobs:
-                begun.append((job, pool.submit(action, job).result))
-                if len(begun) > workers:
-                    yield begun.popleft()
-            while begun:
-                yield begun.popleft()
-        finally:  # An interrupt or a fault: what has begun is finished, nothing more is started.
-            pool.shutdown(cancel_futures=True)
+    for job in jobs:
+        if pool is None:
+            yield job, functools.partial(action, job)
+            continue
+        begun.append((job, pool.submit(action, job).result))
+        if len(begun) > ahead:
+            yield begun.popleft()
+    yield from begun
 
 
 class Room:
@@ -228,9 +219,9 @@ class Room:
                 self._changed.notify_all()
 
 
-def progress_of(jobs: Sequence[Job]) -> Callable | None:
+def progress_of(jobs: Sequence[Job], voice: Voice) -> Callable | None:
     """What makes a bar for a stage of a large picture; None beside the bar over several files."""
-    if len(jobs) > 1:
+    if len(jobs) > 1 or voice.quiet:
         return None
     from tqdm import tqdm
 

@@ -1,29 +1,27 @@
-"""What is printed: notes and errors of one line, the report on a file, the table of `evaluate`."""
+"""What is printed: notes and errors of one line, reports on files as text or as JSON."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import os
-import statistics
+import json
+import math
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
-import numpy as np
-
-from gllmm_tf import metrics
+from gllmm_tf.cli.job import PROGRAM, Abort, Job
+from gllmm_tf.config import QUALITY_STEPS
 from gllmm_tf.errors import GllmmError, is_out_of_memory
-from gllmm_tf.files import atomic, container, images
-from gllmm_tf.files.metadata import NAMES
+from gllmm_tf.files import atomic, container
 from gllmm_tf.zoo import registry
 
 if TYPE_CHECKING:
-    from gllmm_tf.codec.base import Codec, Encoded
+    import numpy as np
 
-PROGRAM = "gllmm"
+    from gllmm_tf.codec.base import Encoded
+
+STREAMS = {"-": "standard input"}
+"""What messages call an input that is no file."""
 
 
 def failure(path: str | None, error: BaseException) -> str | None:
@@ -36,33 +34,77 @@ def failure(path: str | None, error: BaseException) -> str | None:
         text, path = atomic.reason(error), error.filename or path
     else:
         return None
+    path = STREAMS.get(path, path) if isinstance(path, str) else path
     return text if path is None or text.startswith(f"{path}: ") else f"{path}: {text}"
 
 
 def complain(line: str) -> None:
-    _write(f"{PROGRAM}: {one_line(line)}", sys.stderr)
+    _write(f"{PROGRAM}: {one_line(line)}", "stderr")
 
 
-class Notes:
-    """Notes on files; what tells of something left out is told for one file of a run only."""
+class Voice:
+    """What a command says of its files: on stdout what was asked for, notes on stderr.
 
-    def __init__(self, all_of_them: bool = False):
-        self._all = all_of_them
+    Attributes:
+        quiet: Only errors are said.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        self.quiet: bool = args.quiet
+        self._json: bool = args.json
+        self._all = getattr(args, "verbose", False)
         self._told: set[str] = set()
+        self._out = "stdout"
 
-    def tell(self, path: str, notes: Iterable[str]) -> None:
-        """Prints the notes on a file, on one line of stderr."""
+    def leave_stdout(self) -> None:
+        """Stdout takes a file: what is said goes to stderr."""
+        self._out = "stderr"
+
+    def say(self, text: str) -> None:
+        """Prints text for people."""
+        if not self.quiet and not self._json:
+            _write(text, self._out)
+
+    def record(self, **facts: Any) -> None:
+        """Prints one line of JSON."""
+        if self._json:
+            _write(json.dumps({k: _plain(v) for k, v in facts.items()}), self._out)
+
+    def fail(self, job: Job, line: str) -> None:
+        """Tells of a job that failed."""
+        complain(line)
+        self.record(input=job.source, output=job.target or None, error=line)
+
+    def note(self, path: str, notes: Iterable[str]) -> None:
+        """Prints the notes on a file, on one line of stderr.
+
+        What tells of something left out is said for one file of a run only.
+        """
+        if self.quiet:
+            return
         new = [note for note in notes if self._all or note not in self._told]
         if new:
-            complain(f"{path}: note: {'; '.join(new)}")
-        self._told.update(note for note in new if note.startswith(images.LEFT_OUT))
+            complain(f"{STREAMS.get(path, path)}: note: {'; '.join(new)}")
+        from gllmm_tf.files.images import LEFT_OUT
+
+        self._told.update(note for note in new if note.startswith(LEFT_OUT))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity: a picture without error has PSNR null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(text: str) -> None:
-    _write(text, sys.stdout)
+    _write(text, "stdout")
 
 
-def _write(text: str, file: TextIO) -> None:
+def _write(text: str, stream: str) -> None:
+    file: TextIO | None = getattr(sys, stream)
+    if file is None:
+        if stream == "stderr":
+            return  # There is nobody to tell.
+        raise Abort("standard output is closed")
     from tqdm import tqdm
 
     tqdm.write(text, file=file)  # Moves a progress bar out of the way.
@@ -85,34 +127,73 @@ def stages(seconds: Mapping[str, float]) -> str:
 
 
 def quality_of(pixels: np.ndarray, x_hat: np.ndarray) -> tuple[float, float | None]:
+    from gllmm_tf import metrics
+
     return metrics.psnr(pixels, x_hat), metrics.ms_ssim(pixels, x_hat)
 
 
-def compression_report(source: str, pixels: np.ndarray, x_hat: np.ndarray, encoded: Encoded) -> str:
-    height, width = pixels.shape[:2]
-    psnr, ms_ssim = quality_of(pixels, x_hat)
+def compression_report(
+    source: str,
+    shape: tuple[int, ...],
+    encoded: Encoded,
+    measured: tuple[float, float | None] | None,
+) -> str:
+    """Size, quality and seconds; `measured`: as from `quality_of`, None where only the size is wanted."""
+    height, width = shape[:2]
+    source = one_line(STREAMS.get(source, source))
+    quality = "" if encoded.quality is None else f", quality {encoded.quality:g}"
+    size = f"{len(encoded.data)} bytes, {bpp(len(encoded.data), width * height):.4f} bpp"
+    if measured is None:
+        return f"{source}: {size}{quality}"
+    from gllmm_tf import metrics
+
+    psnr, ms_ssim = measured
     smallest = metrics.MS_SSIM_MIN_SIZE
     similarity = f"- (needs {smallest} pixels a side)" if ms_ssim is None else f"{ms_ssim:.4f}"
     return (
-        f"{one_line(source)}: {width} x {height}, {len(encoded.data)} bytes, "
-        f"{bpp(len(encoded.data), width * height):.4f} bpp, PSNR {psnr:.2f} dB, MS-SSIM "
-        f"{similarity}\n"
+        f"{source}: {width} x {height}, {size}, PSNR {psnr:.2f} dB, MS-SSIM "
+        f"{similarity}{quality}\n"
         f"  {stages(encoded.seconds)}"
     )
+
+
+def facts_of(data: bytes, contents: container.Container) -> dict[str, Any]:
+    """What a .gllmm file holds, for `Voice.record`; bytes throughout."""
+    c = contents
+    return {
+        "width": c.width,
+        "height": c.height,
+        "bytes": len(data),
+        "bpp": bpp(len(data), c.width * c.height),
+        "quality": 1 + c.quality_index / QUALITY_STEPS,
+        "model": c.model_id.hex(),
+        "z_bytes": len(c.z_stream),
+        "y_bytes": len(c.y_stream),
+        "metadata": metadata_bytes(c.metadata),
+    }
+
+
+def metadata_bytes(metadata: Mapping[int, bytes]) -> dict[str, int]:
+    """{kind: bytes}."""
+    if not metadata:
+        return {}
+    from gllmm_tf.files.metadata import NAMES
+
+    return {NAMES.get(tag, f"unknown ({tag})"): len(value) for tag, value in metadata.items()}
 
 
 def info_report(path: str, data: bytes, contents: container.Container) -> str:
     c = contents
     payload = sum(map(len, c.metadata.values()))
-    metadata = ", ".join(
-        f"{NAMES.get(tag, f'unknown ({tag})')} {len(value)} bytes"
-        for tag, value in c.metadata.items()
-    )
+    kinds = metadata_bytes(c.metadata).items()
+    metadata = ", ".join(f"{kind} {size} bytes" for kind, size in kinds)
     name = registry.name_of(c.model_id) or "not among the shipped ones"
-    quality = f"{1 + c.quality_index / 16:g}" + ("" if c.quality_index else ", or fixed rate")
+    quality = f"{1 + c.quality_index / QUALITY_STEPS:g}" + (
+        "" if c.quality_index else ", or fixed rate"
+    )
     return "\n".join(
         [
-            one_line(str(path)),
+            one_line(STREAMS.get(path, path)),
             f"  picture    {c.width} x {c.height} pixels",
             f"  size       {len(data)} bytes, {bpp(len(data), c.width * c.height):.4f} bpp",
             f"  model      {name} ({c.model_id.hex()})",
@@ -123,67 +204,3 @@ def info_report(path: str, data: bytes, contents: container.Container) -> str:
             f"format version {container.VERSION}",
         ]
     )
-
-
-class Row(NamedTuple):
-    """One picture in the table of `evaluate`; "bpp" is of the whole file, times are in seconds."""
-
-    file: str
-    bytes: float
-    bpp: float
-    psnr: float
-    ms_ssim: float | None
-    encode_s: float
-    decode_s: float
-
-
-_FORMATS = ("{}", "{:.0f}", "{:.4f}", "{:.2f}", "{:.5f}", "{:.2f}", "{:.2f}")
-_WIDTHS = (0, 9, 8, 7, 9, 9, 9)
-
-
-def evaluate_picture(
-    codec: Codec, path: str, picture: images.Picture, args: argparse.Namespace
-) -> Row:
-    start = time.perf_counter()
-    data = codec.encode(
-        picture.pixels, args.quality, metadata=picture.metadata, refine=args.refine
-    ).data
-    middle = time.perf_counter()
-    decoded = codec.decode(data, max_pixels=args.max_pixels)
-    end = time.perf_counter()
-    height, width = picture.pixels.shape[:2]
-    psnr, ms_ssim = quality_of(picture.pixels, decoded.image)
-    rate = bpp(len(data), width * height)
-    return Row(path, len(data), rate, psnr, ms_ssim, middle - start, end - middle)
-
-
-def mean(rows: Sequence[Row]) -> Row:
-    """Arithmetic means over the pictures; MS-SSIM over those large enough to have one."""
-    known = [row.ms_ssim for row in rows if row.ms_ssim is not None]
-    return Row(
-        file="mean",
-        bytes=statistics.fmean(row.bytes for row in rows),
-        bpp=statistics.fmean(row.bpp for row in rows),
-        psnr=statistics.fmean(row.psnr for row in rows),
-        ms_ssim=statistics.fmean(known) if known else None,
-        encode_s=statistics.fmean(row.encode_s for row in rows),
-        decode_s=statistics.fmean(row.decode_s for row in rows),
-    )
-
-
-def table_row(row: Row, width: int) -> str:
-    row = row._replace(file=one_line(os.path.basename(row.file)))
-    return table_line(["-" if v is None else f.format(v) for f, v in zip(_FORMATS, row)], width)
-
-
-def table_line(cells: Sequence[str], width: int) -> str:
-    return cells[0].ljust(width) + "".join(c.rjust(w) for c, w in zip(cells[1:], _WIDTHS[1:]))
-
-
-def to_csv(rows: Iterable[Row]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    for row in rows:
-        writer.writerow(["" if v is None else f.format(v) for f, v in zip(_FORMATS, row)])
-    return text.getvalue().encode("utf-8", "backslashreplace")

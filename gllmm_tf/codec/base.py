@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, overload
 import numpy as np
 
 from gllmm_tf import work
-from gllmm_tf.codec import backends, checks, stages, targets
+from gllmm_tf.codec import backends, checks, stages, targets, wanted
 from gllmm_tf.codec.encoding import Encoded, Encoding
 from gllmm_tf.codec.regions import Crop, Progress, Region
 from gllmm_tf.coding import tables
@@ -276,8 +276,8 @@ class Codec:
     ) -> Encoded:
         """Like `compress` of one picture, with everything known on the way."""
         image = checks.check_image(image)
-        target = targets.chosen(target_size, target_bpp, target_psnr)
-        targets.check_beside_quality(target, quality)
+        target = wanted.chosen(target_size, target_bpp, target_psnr)
+        wanted.check_beside_quality(target, quality)
         index = self.quality_index(quality)
         search = None
         metadata = checks.check_metadata(metadata)

@@ -8,17 +8,15 @@ that was made is never larger than the target, a picture that was decoded never 
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import re
 from collections.abc import Callable
 
 from gllmm_tf.codec.encoding import Encoded, Encoding
-from gllmm_tf.errors import GllmmError, ImageError, ModelError
+from gllmm_tf.codec.wanted import Target
+from gllmm_tf.errors import ImageError, ModelError
 
 PSNR_TOLERANCE = 0.02  # dB above the target, closer than which no finer attempt is made
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _DOUBLING = (
     28  # sixteenths of a quality in which a file's size doubles, about: for the second guess
 )
@@ -27,76 +25,6 @@ _TRIM = 1 / 512  # the step of `Encoding.latents`' trim
 _TRIMS = 64  # steps of it, far more than a sixteenth of a quality is worth
 _GUESSES = 6  # that are interpolated; plain halving comes after them
 _DB_OF_TRIM = 0.02  # dB for such a step, about
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """What a file shall keep.
-
-    Attributes:
-        kind: "size", bytes of the file at most; "bpp", bits per pixel of the file at most; or "psnr",
-            dB of the decoded picture at least.
-        value: The limit.
-    """
-
-    kind: str
-    value: float
-
-    @property
-    def argument(self) -> str:
-        """Name of the argument that sets it."""
-        return f"target_{self.kind}"
-
-
-def parse_size(size: float | str) -> int:
-    """Bytes of a number, or of a text such as "200k" or "1.5M" (thousands and millions of bytes).
-
-    Raises:
-        GllmmError: it is none, or below one byte.
-    """
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)([kmg]?)b?", str(size).strip().lower())
-    value = int(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if value < 1:
-        raise GllmmError(
-            f"target size is {size}, it must be a number of bytes, as 20000, 20k or 1.5M",
-            "target_size",
-        )
-    return value
-
-
-def chosen(
-    size: float | str | None = None, bpp: float | None = None, psnr: float | None = None
-) -> Target | None:
-    """The target that is given, or None.
-
-    Raises:
-        GllmmError: more than one is given, or its value is no positive number.
-    """
-    candidates = {"size": size, "bpp": bpp, "psnr": psnr}
-    given = {kind: value for kind, value in candidates.items() if value is not None}
-    if not given:
-        return None
-    if len(given) > 1:
-        names = " and ".join(f"target_{kind}" for kind in given)
-        raise GllmmError(f"{names} cannot both be kept; give one of them", f"target_{[*given][-1]}")
-    (kind, value), *_ = given.items()
-    if kind == "size":
-        return Target(kind, parse_size(value))
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise GllmmError(
-            f"target {kind} is {value}, it must be a positive number", f"target_{kind}"
-        )
-    return Target(kind, number)
-
-
-def check_beside_quality(target: Target | None, quality: float | None) -> None:
-    """Raises GllmmError where both a target and a quality are given."""
-    if target and quality is not None:
-        raise GllmmError("the target chooses the quality; omit one of them", target.argument)
 
 
 def encode(work: Encoding, target: Target, highest: int | None) -> Encoded:

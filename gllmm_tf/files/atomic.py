@@ -10,9 +10,16 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator
 
-from gllmm_tf.errors import ImageError
+from gllmm_tf.errors import GllmmError, ImageError
+
+_NAME_BYTES = 64  # of a file's name that its temporary name begins with
+
+_unfinished: set[str] = set()  # temporary files of this process
+_turn = threading.RLock()  # a signal may come while it is held
+_abandoned = threading.Event()
 
 
 def write_bytes_atomic(path, data) -> None:
@@ -51,14 +58,40 @@ def replacing(target: str | os.PathLike) -> Iterator[str]:
     error or an interrupt nothing is left of it.
     """
     folder, name = os.path.split(os.fspath(target))
-    temporary = os.path.join(folder, f".{name[:64]}.{secrets.token_hex(6)}.tmp")
-    try:
+    # File systems count bytes, and some of them want whole characters.
+    start = os.fsencode(name)[:_NAME_BYTES].decode("utf-8", "ignore")
+    temporary = os.path.join(folder, f".{start}.{secrets.token_hex(6)}.tmp")
+    with unfinished(temporary):
         yield temporary
         os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+
+
+@contextlib.contextmanager
+def unfinished(path: str) -> Iterator[None]:
+    """A with-block that makes, or uses, the temporary file `path`, of which nothing is left behind."""
+    with _turn:
+        if _abandoned.is_set():
+            raise KeyboardInterrupt
+        _unfinished.add(path)
+    try:
+        yield
+    finally:
+        with _turn:
+            _unfinished.discard(path)
+            _remove(path)
+
+
+def abandon() -> None:
+    """Removes all temporary files and begins no other: the process is about to end, threads or not."""
+    _abandoned.set()
+    with _turn:
+        for path in _unfinished:
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def check_target(target, source) -> None:
@@ -66,6 +99,7 @@ def check_target(target, source) -> None:
 
     Raises:
       ImageError: `target` is the file `source`, under whatever name.
+      GllmmError: its name is longer than the file system allows.
       OSError: `target` is a directory, or its directory does not exist or cannot be written to.
     """
     if os.path.isdir(target):
@@ -75,12 +109,23 @@ def check_target(target, source) -> None:
         raise NotADirectoryError(
             errno.ENOTDIR, f"there is no directory {folder}", os.fspath(target)
         )
-    is_device = os.path.exists(target) and not os.path.isfile(target)  # It is not replaced.
-    if not os.access(target if is_device else folder, os.W_OK):
+    places = [folder, target] if os.path.isfile(target) else [folder]
+    if os.path.exists(target) and not os.path.isfile(target):
+        places = [target]  # a device, which is not replaced
+    if not all(os.access(place, os.W_OK) for place in places):
         raise PermissionError(errno.EACCES, "cannot be written", os.fspath(target))
+    _check_name(folder, target)
     with contextlib.suppress(OSError):  # Either may not exist.
         if os.path.samefile(source, target):
             raise ImageError(f"{target}: is the input itself; give another output name")
+
+
+def _check_name(folder: str, target) -> None:
+    name = os.path.basename(os.path.realpath(target))
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # Not every system tells.
+        if len(os.fsencode(name)) > os.pathconf(folder, "PC_NAME_MAX") > 0:
+            error = errno.ENAMETOOLONG
+            raise GllmmError(f"{os.fspath(target)}: {os.strerror(error)}; give a shorter name")
 
 
 def open_regular(path):

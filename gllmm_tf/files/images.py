@@ -24,11 +24,17 @@ from gllmm_tf.files.colour import Meaning, curve_table, grey_table, is_srgb, to_
 from gllmm_tf.files.container import MAX_PIXELS, TAG_ALPHA, TAG_EXIF, TAG_ICC, TAG_XMP
 from gllmm_tf.files.depth import Samples, bits_of, to_8_bits
 from gllmm_tf.files.metadata import MAX_BYTES, pack_alpha, pack_bytes, tags_to_strip
+from gllmm_tf.files.names import FORMAT_NAMES
 from gllmm_tf.files.opening import Opened, open_picture
 from gllmm_tf.files.pillow_errors import pillow_errors
-from gllmm_tf.files.recognise import FORMAT_NAMES
 from gllmm_tf.files.transparency import alpha_of_key, fill_invisible
-from gllmm_tf.files.writing import PICTURE_EXTENSIONS, check_format, format_of, write_image
+from gllmm_tf.files.writing import (
+    PICTURE_EXTENSIONS,
+    check_format,
+    encode_image,
+    format_of,
+    write_image,
+)
 
 __all__ = [
     "FORMATS",
@@ -37,6 +43,7 @@ __all__ = [
     "PICTURE_EXTENSIONS",
     "Picture",
     "check_format",
+    "encode_image",
     "format_of",
     "read_image",
     "to_picture",

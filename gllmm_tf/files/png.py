@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 
 from gllmm_tf.errors import ImageError
+from gllmm_tf.files import mark
 
 MAX_BYTES = 1 << 24  # Of one text or profile.
 _MOST_DECOMPRESSED, _MOST_NOTES = 8, 20  # So that hostile files cost little.
@@ -151,6 +152,8 @@ def _profile(content: bytes, facts: PngFacts) -> bytes:
 
 
 def _read_text(name: bytes, content: bytes, facts: PngFacts) -> None:
+    if name == b"tEXt" and content == mark.CONTENT:
+        return
     keyword, rest = content.split(b"\0", 1)
     profile = keyword.removeprefix(b"Raw profile type ").lower()  # As ImageMagick writes them.
     if name == b"iTXt" and keyword == _XMP:

@@ -9,9 +9,9 @@ from PIL import Image
 
 from gllmm_tf.errors import ImageError
 from gllmm_tf.files.container import MAGIC
+from gllmm_tf.files.names import FORMAT_NAMES
 
 START_BYTES = 64  # How much of a file `kind_of` wants to see.
-FORMAT_NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, PFM, AVIF, HEIC and JPEG XL"
 
 
 class Kind(NamedTuple):

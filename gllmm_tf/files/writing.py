@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from gllmm_tf.errors import ImageError, OutOfMemoryError, running_out_of_memory
-from gllmm_tf.files import jpeg, tiff
+from gllmm_tf.files import jpeg, mark, tiff
 from gllmm_tf.files.atomic import reason, write_bytes_atomic
 from gllmm_tf.files.container import TAG_ALPHA, TAG_EXIF, TAG_GREY, TAG_ICC, TAG_XMP
 from gllmm_tf.files.grey import is_grey
@@ -71,14 +71,25 @@ def write_image(
         OutOfMemoryError: There is too little memory to encode it.
         OSError: The file cannot be written.
     """
-    file_format = format_of(path)
-    notes: list[str] = []
     try:
+        data, notes = encode_image(pixels, metadata or {}, format_of(path))
         with running_out_of_memory("writing the picture"):
-            write_bytes_atomic(path, _encode(pixels, metadata or {}, file_format, notes))
+            write_bytes_atomic(path, data)
     except (ImageError, OutOfMemoryError) as error:
-        raise type(error)(f"{path}: {error}", error.argument) from error
-    return tuple(notes)
+        text = str(error)
+        named = text if text.startswith(f"{path}: ") else f"{path}: {text}"
+        raise type(error)(named, error.argument) from error
+    return notes
+
+
+def encode_image(
+    pixels: np.ndarray, metadata: Mapping[int, bytes], file_format: str
+) -> tuple[bytes | memoryview, tuple[str, ...]]:
+    """The bytes that `write_image` writes, and its notes; `file_format` as from `format_of`."""
+    notes: list[str] = []
+    with running_out_of_memory("writing the picture"):
+        data = _encode(pixels, metadata, file_format, notes)
+    return data, tuple(notes)
 
 
 def format_of(path: str | os.PathLike) -> str:
@@ -165,9 +176,11 @@ def _save(
         for name, content in (("EXIF", exif_data), ("XMP", xmp)):
             if content is not None:
                 notes.append(f"left out: {name}, for which {file_format} has no place")
-    elif file_format == "PNG" and xmp is not None:
+    elif file_format == "PNG":
         text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+        text.add_text(mark.KEYWORD, mark.TEXT)
+        if xmp is not None:
+            text.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
         options["pnginfo"] = text
     elif file_format == "WEBP" and xmp is not None:
         options["xmp"] = xmp

@@ -1,6 +1,7 @@
 """The service as an ASGI application (Starlette): endpoints, limits, answers.
 
-    POST /compress?quality=Q   a picture -> the bytes of a .gllmm file
+    POST /compress?quality=Q   a picture -> the bytes of a .gllmm file; target_size=20k, target_bpp=B
+                               or target_psnr=D in place of the quality
     POST /decompress           the bytes of a .gllmm file -> PNG
     GET  /                     a page to try it on
     GET  /health               model and limits, JSON
@@ -28,7 +29,7 @@ import pathlib
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -41,6 +42,7 @@ from starlette.routing import Route
 
 import gllmm_tf
 from gllmm_tf import work
+from gllmm_tf.codec import wanted
 from gllmm_tf.errors import GllmmError, OutOfMemoryError, running_out_of_memory
 from gllmm_tf.files import container, images
 from gllmm_tf.files.atomic import reason
@@ -64,6 +66,7 @@ PAGE_HEADERS = {
 NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 WARM_UP = 64  # Pixels a side.
 ANY_SIZE = 1 << 60
+TARGETS = ("target_size", "target_bpp", "target_psnr")
 
 Action = Callable[..., Response]
 """Answers a request whose body lies at the path that it gets, with the parameters beside it."""
@@ -139,7 +142,7 @@ class _Service:
         )
 
     async def compress(self, request: Request) -> Response:
-        return await self._work(request, self._compress_file, ("quality", "strip"))
+        return await self._work(request, self._compress_file, ("quality", "strip", *TARGETS))
 
     async def decompress(self, request: Request) -> Response:
         return await self._work(request, self._decompress_file, ())
@@ -230,14 +233,16 @@ class _Service:
         )
 
     def _compress_file(self, path: str, parameters: Mapping[str, str]) -> Response:
-        quality = _quality(parameters.get("quality"))
+        options = _options(parameters)
         size = _declared_size(path)
         if size:
             self._check_pixels(*size)
         strip = parameters.get("strip", "")
         picture = images.read_image(path, self._limits.pixels, strip=strip)
-        encoded = self._codec.encode(picture.pixels, quality, metadata=picture.metadata)
+        encoded = self._codec.encode(picture.pixels, **options, metadata=picture.metadata)
         headers = {"Server-Timing": _timing(encoded.seconds), **NO_SNIFF}
+        if encoded.quality is not None:
+            headers["X-Gllmm-Quality"] = f"{encoded.quality:g}"
         notes = [*picture.notes, *encoded.notes]
         if notes:
             headers["X-Gllmm-Note"] = "; ".join(notes)
@@ -253,6 +258,15 @@ class _Service:
         images.write_image(png, decoded.image, decoded.metadata)
         headers = {"Server-Timing": _timing(decoded.seconds), **NO_SNIFF}
         return Response(pathlib.Path(png).read_bytes(), media_type="image/png", headers=headers)
+
+
+def _options(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """What `Codec.encode` takes, of the parameters of a request."""
+    options: dict[str, Any] = {"quality": _quality(parameters.get("quality"))}
+    options.update({name: parameters[name] for name in TARGETS if name in parameters})
+    given = {name[len("target_") :]: options.get(name) for name in TARGETS}
+    wanted.check_beside_quality(wanted.chosen(**given), options["quality"])
+    return options
 
 
 def _quality(text: str | None) -> float | None:

@@ -13,10 +13,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gllmm_tf.errors import ModelError
-from gllmm_tf.zoo.model_file import ModelFile
+
+if TYPE_CHECKING:
+    from gllmm_tf.zoo.model_file import ModelFile
 
 RELEASED = {
     "gllmm-n144": "cbd305495f79a420",
@@ -98,6 +100,8 @@ def read_model(name_or_path: str | os.PathLike | None = None) -> ModelFile:
             f"models is named by {VARIABLE}",
             "model",
         )
+    from gllmm_tf.zoo.model_file import ModelFile
+
     return ModelFile.read(name)
 
 
@@ -132,6 +136,8 @@ def find_model(identity: bytes) -> str:
 
 @functools.cache
 def _read(path: str) -> ModelFile:
+    from gllmm_tf.zoo.model_file import ModelFile  # With NumPy, which takes time.
+
     _verify(path)
     return ModelFile.read(path)
 

@@ -10,7 +10,7 @@ import pytest
 from cli.commandline import error_line, gllmm, process
 from PIL import Image
 
-from gllmm_tf.cli import reports
+from gllmm_tf.cli import evaluation
 from gllmm_tf.files import container
 from gllmm_tf.files.colour import make_profile
 
@@ -186,12 +186,6 @@ def test_a_second_picture_is_no_output(folder, model, name, capsys):
     assert (folder / name).read_bytes() == b"a picture"
 
 
-def test_existing_output_is_replaced(folder, model, tiny_codec, sample_pixels):
-    (folder / "out.gllmm").write_bytes(b"old")
-    assert gllmm("compress", *model, "photo.png", "out.gllmm") == 0
-    assert (folder / "out.gllmm").read_bytes() == tiny_codec.compress(sample_pixels)
-
-
 def test_model_is_found_by_identity(compressed, shipped, capsys):
     assert gllmm("decompress", compressed, "out.png") == 0
     assert gllmm("compress", "photo.png", "again.gllmm") == 0
@@ -257,7 +251,7 @@ def test_evaluate(folder, model, tiny_codec, sample_pixels, capsys):
     Image.fromarray(large).save("in/b.png")
     assert gllmm("evaluate", *model, "--quality", "6", "in/*", "--csv", "t.csv") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == list(reports.Row._fields)
+    assert lines[0].split() == list(evaluation.Row._fields)
     assert [line.split()[0] for line in lines[1:]] == ["a.png", "b.png", "mean"]
 
     with open("t.csv", newline="") as file:

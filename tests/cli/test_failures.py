@@ -13,7 +13,7 @@ import tensorflow as tf
 from cli.commandline import error_line, gllmm
 from PIL import Image
 
-from gllmm_tf.cli import commands, jobs
+from gllmm_tf.cli import coding, jobs
 from gllmm_tf.codec.base import Codec
 from gllmm_tf.errors import ModelError, OutOfMemoryError
 from gllmm_tf.files import container, images
@@ -182,7 +182,7 @@ def test_too_little_memory_for_one_file_stops_no_other(
         return work(self, *args, **kwargs)
 
     monkeypatch.setattr(Codec, method, fail_once)
-    monkeypatch.setattr(commands, "WORKERS", 1)
+    monkeypatch.setattr(coding, "WORKERS", 1)
     source = pathlib.Path("photo.png.gllmm" if command == "decompress" else "photo.png")
     second = source.with_name(f"second-{source.name}")
     second.write_bytes(source.read_bytes())
@@ -191,7 +191,7 @@ def test_too_little_memory_for_one_file_stops_no_other(
     err = capsys.readouterr().err
     assert err == f"gllmm: {source}: not enough memory; free some\n"
     assert command == "evaluate" or os.listdir("out") == [
-        f"{second}{'.png' if command == 'decompress' else '.gllmm'}"
+        "second-photo.png" if command == "decompress" else f"{second}.gllmm"
     ]
 
 

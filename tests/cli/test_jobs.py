@@ -1,18 +1,20 @@
 """Many files at once: order, room, codecs, names."""
 
+import argparse
 import concurrent.futures
 import io
 import os
 import pathlib
 import re
 import sys
+import threading
 import time
 
 import pytest
 from cli.commandline import gllmm
 from PIL import Image
 
-from gllmm_tf.cli import jobs
+from gllmm_tf.cli import jobs, reports
 from gllmm_tf.cli.parser import parse_args
 
 
@@ -59,7 +61,8 @@ def test_progress_bar_on_a_terminal_only(folder, model, monkeypatch, terminal):
     stderr = io.StringIO()
     stderr.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", stderr)
-    args = ["--output_dir", "out", "photo.png", "photo.png"]
+    os.link("photo.png", "b.png")
+    args = ["--output_dir", "out", "photo.png", "b.png"]
     assert gllmm("compress", *model, *args) == 0
     assert ("0/2" in stderr.getvalue()) == terminal
     stderr.truncate(0)
@@ -101,17 +104,36 @@ def test_a_large_picture_has_room_alone():
         assert sum(together) <= 10 or len(together) == 1
 
 
+VOICE = reports.Voice(argparse.Namespace(quiet=True, json=False))
+
+
 def test_a_fault_stops_what_has_not_begun():
     begun = []
 
     def work(job):
         begun.append(job)
-        if job == 1:
+        if job.source == "1":
             raise ZeroDivisionError
+        return lambda: None
 
-    outcomes = jobs.in_order(range(100), work, 2)
     with pytest.raises(ZeroDivisionError):
-        for _, outcome in outcomes:
-            outcome()
-    outcomes.close()
+        jobs.each([jobs.Job(str(i)) for i in range(100)], work, VOICE, workers=2)
     assert len(begun) < 10
+
+
+def test_an_interrupt_waits_for_nobody(monkeypatch):
+    """What is under way goes on in its thread; whoever was waiting for it goes at once."""
+    go_on, ended = threading.Event(), threading.Event()
+
+    def work(job):
+        if job.source == "a":
+            raise KeyboardInterrupt
+        go_on.wait(60)
+        ended.set()
+        return lambda: None
+
+    with pytest.raises(KeyboardInterrupt):
+        jobs.each([jobs.Job(name) for name in "abcd"], work, VOICE, workers=2)
+    assert not ended.is_set()
+    go_on.set()
+    assert ended.wait(60)

@@ -9,7 +9,7 @@ from PIL import Image
 
 import gllmm_tf
 from gllmm_tf import metrics
-from gllmm_tf.codec import targets
+from gllmm_tf.codec import targets, wanted
 from gllmm_tf.errors import GllmmError, ImageError, ModelError
 
 ASSETS = pathlib.Path(__file__).resolve().parents[2] / "assets"
@@ -41,7 +41,7 @@ def count(codec, monkeypatch):
 @pytest.mark.parametrize("limit", [400, "0.7k", "0.001M", 10**9])
 def test_size_is_the_largest_that_fits(codec, photo, count, limit):
     encoded = codec.encode(photo, target_size=limit)
-    size = targets.parse_size(limit)
+    size = wanted.parse_size(limit)
     assert len(encoded.data) <= size
     assert count.count("features") == 1 and "analyse" not in count
     assert count.count("latents") <= 8
@@ -139,7 +139,7 @@ def test_searched_latents_keep_their_target(codec, photo, monkeypatch):
 
 @pytest.mark.parametrize("text, size", [("7", 7), ("20k", 20_000), ("1.5M", 1_500_000)])
 def test_sizes_have_units(text, size):
-    assert targets.parse_size(text) == targets.parse_size(text.lower() + "b") == size
+    assert wanted.parse_size(text) == wanted.parse_size(text.lower() + "b") == size
 
 
 # --------------------------------------------------------------------------------- the bisection

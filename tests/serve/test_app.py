@@ -67,6 +67,17 @@ def test_compress_answers_the_codecs_bytes(client, tiny_codec, sample_pixels, pn
     assert "x-gllmm-note" not in answer.headers
 
 
+@pytest.mark.parametrize("query", ["target_size=LIMIT", "target_bpp=9.5", "target_psnr=5"])
+def test_targets(client, tiny_codec, sample_pixels, png, query):
+    limit = len(tiny_codec.compress(sample_pixels[:60, :90], 8)) - 1
+    query = query.replace("LIMIT", str(limit))
+    answer = client.post(f"/compress?{query}", content=png)
+    name, _, value = query.partition("=")
+    encoded = tiny_codec.encode(sample_pixels[:60, :90], **{name: float(value)})
+    assert answer.content == encoded.data
+    assert answer.headers["x-gllmm-quality"] == f"{encoded.quality:g}"
+
+
 def test_decompress_answers_the_codecs_pixels(client, tiny_codec, sample_pixels):
     data = tiny_codec.compress(sample_pixels, 2)
     answer = client.post("/decompress", content=data)
@@ -159,6 +170,10 @@ def bad_requests(png, packed):
         "no number": ("/compress?quality=high", png, "quality is not a number"),
         "no quality": ("/compress?quality=nan", png, "quality is not a number"),
         "beyond": ("/compress?quality=9", png, "from 1 to 8"),
+        "no size": ("/compress?target_size=small", png, "target size is small"),
+        "no rate": ("/compress?target_bpp=nan", png, "target bpp is nan"),
+        "two aims": ("/compress?target_bpp=1&quality=2", png, "the target chooses the quality"),
+        "too few bytes": ("/compress?target_size=20", png, "cannot be held in 20 bytes"),
         "32 bits": ("/compress", file_of(np.zeros([9, 9], np.int32), "TIFF"), "32-bit"),
         "flipped bit": ("/decompress", bytes(flipped), "checksum"),
         "cut file": ("/decompress", packed[:-5], "checksum"),

@@ -1,0 +1,85 @@
+"""What `evaluate` measures beside sizes: YCbCr, the picture's own rate, BD-rates."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from cli.commandline import error_line, gllmm
+from PIL import Image
+from scipy.interpolate import PchipInterpolator
+
+from gllmm_tf import metrics
+from gllmm_tf.cli.bd_rate import bd_rate
+
+
+def reference(anchor, test):
+    """BD-rate by SciPy's PCHIP, integrated exactly."""
+    curves = [
+        PchipInterpolator(*np.array(sorted((q, math.log(r)) for r, q in c)).T)
+        for c in (anchor, test)
+    ]
+    low, high = max(c.x[0] for c in curves), min(c.x[-1] for c in curves)
+    return 100 * math.expm1(
+        (curves[1].integrate(low, high) - curves[0].integrate(low, high)) / (high - low)
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bd_rate_is_that_of_scipy(seed):
+    rng = np.random.default_rng(seed)
+    curves = []
+    for points in (rng.integers(2, 4), rng.integers(4, 14)):
+        rates = np.cumsum(rng.uniform(0.05, 0.4, points))
+        qualities = 25 + np.cumsum(rng.uniform(0.3, 3, points)) + 4 * rng.integers(0, 2)
+        curves.append(list(zip(rates.tolist(), qualities.tolist())))
+    if max(c[0][1] for c in curves) < min(c[-1][1] for c in curves):
+        assert bd_rate(*curves) == pytest.approx(reference(*curves), abs=2e-3)
+
+
+def test_bd_rate_of_simple_curves():
+    curve = [(0.1, 30.0), (0.3, 33.0), (0.8, 36.0)]
+    assert bd_rate(curve, curve) == 0
+    assert bd_rate(curve, [(rate / 2, q) for rate, q in curve]) == pytest.approx(-50)
+    assert bd_rate(curve[:2], [(3 * rate, q) for rate, q in curve[1::-1]]) == pytest.approx(200)
+    assert math.isnan(bd_rate(curve, [(1, 40.0), (2, 45.0)]))
+    assert math.isnan(bd_rate(curve, [(1, 31.0)]))
+    assert bd_rate(curve, [*curve, (9.0, 33.0), (1.0, math.inf)]) == 0
+
+
+def test_psnr_of_ycbcr():
+    a = np.random.default_rng(0).integers(0, 200, (20, 30, 3), dtype=np.uint8)
+    assert metrics.psnr_ycbcr(a, a) == math.inf
+    grey = metrics.psnr_ycbcr(a, a + 10)  # Y alone differs
+    assert grey == math.inf or grey > 100
+    red = a + np.array([20, 0, 0], np.uint8)
+    parts = [20 * math.log10(255 / (20 * w)) for w in (0.299, 0.168736, 0.5)]
+    assert metrics.psnr_ycbcr(a, red) == pytest.approx(np.dot(parts, [6, 1, 1]) / 8, abs=1e-3)
+
+
+def test_rate_of_the_picture_alone(folder, model, tiny_codec, sample_pixels, capsys):
+    image = Image.open("photo.png").convert("RGBA")
+    image.putalpha(Image.effect_noise(image.size, 50))
+    image.save("alpha.png")
+    assert gllmm("evaluate", *model, "--json", "alpha.png", "photo.png") == 0
+    alpha, plain = map(json.loads, capsys.readouterr().out.splitlines())
+    assert alpha["picture_bpp"] < alpha["bpp"] - 4
+    assert plain["picture_bpp"] == plain["bpp"] and plain["psnr_ycbcr"] > 5
+
+
+@pytest.mark.parametrize("rival", ["jpeg", "webp"])
+def test_bd_rate_against_another_codec(folder, model, capsys, rival):
+    assert gllmm("evaluate", *model, "photo.png", "--against", rival) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith(f"BD-rate against {rival}, PSNR: ")
+    assert sum(line.startswith("gllmm@") for line in lines) == 8
+    assert sum(line.startswith(f"{rival}@") for line in lines) > 8
+    assert gllmm("evaluate", *model, "photo.png", "--against", rival, "--json") == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["against"] == rival and len(last["gllmm"]) == 8
+
+
+def test_a_codec_that_is_missing_is_said_first(folder, capsys, monkeypatch):
+    monkeypatch.setattr("PIL.features.check", lambda name: False)
+    assert gllmm("evaluate", "photo.png", "--against", "avif") == 1
+    assert "this Pillow has no avif" in error_line(capsys)
