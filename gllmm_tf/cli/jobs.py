@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+WAIT = 0.2  # seconds after which a signal is noticed at the latest
+
 
 def read_gllmm(path: str, max_pixels: int) -> tuple[bytes, container.Container]:
     """Returns (bytes of the file, its Container); errors need no TensorFlow and so come at once."""
-    with sys.stdin.buffer if path == STANDARD else atomic.open_regular(path) as file:
+    opened = contextlib.nullcontext(sys.stdin.buffer) if path == STANDARD else None
+    with opened or atomic.open_regular(path) as file:
         data = file.read(64)
         if data.startswith(container.MAGIC):  # Else it may be any file, of any size.
             data += file.read()
@@ -177,6 +180,14 @@ def _told(job: Job, outcome: Callable[[], Report], voice: Voice) -> bool:
         return False
 
 
+def _result(future: concurrent.futures.Future[R]) -> R:
+    """What a job returned or raised. A signal that comes just ahead of a wait does not end it: so it
+    is a short one, again and again."""
+    while not concurrent.futures.wait([future], WAIT).done:
+        pass
+    return future.result()
+
+
 def in_order(
     jobs: Iterable[T],
     action: Callable[[T], R],
@@ -192,7 +203,7 @@ def in_order(
         if pool is None:
             yield job, functools.partial(action, job)
             continue
-        begun.append((job, pool.submit(action, job).result))
+        begun.append((job, functools.partial(_result, pool.submit(action, job))))
         if len(begun) > ahead:
             yield begun.popleft()
     yield from begun

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 INTERRUPTED = 128  # and the number of the signal is the exit status
 
@@ -82,11 +82,10 @@ def _fill_standard_streams() -> None:
 def _status_of(command: Callable[[], int], handled: bool) -> int:
     """The exit status of a command; `handled`: its signals are to be handled here."""
     try:
-        if handled:
-            _handle_signals()
-        status = command()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with _handled_signals() if handled else contextlib.nullcontext():
+            status = command()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         return status
     except KeyboardInterrupt as error:
         number = getattr(error, "number", signal.SIGINT)
@@ -110,7 +109,8 @@ def _complain(line: str) -> None:
     complain(line)
 
 
-def _handle_signals() -> None:
+@contextlib.contextmanager
+def _handled_signals() -> Iterator[None]:
     """The first signal ends the work with one line; a second one ends the process at once."""
 
     def stop(number, frame):
@@ -121,9 +121,13 @@ def _handle_signals() -> None:
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
     # Whoever started us may have chosen that we hear nothing of one: nohup, a shell's background job.
-    signals = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in signals}
+    signals = [number for number in signals if before[number] not in (signal.SIG_IGN, None)]
     for number in signals:
         signal.signal(number, stop)
+    yield
+    for number in signals:  # Not after an interrupt: then the next signal ends the process.
+        signal.signal(number, before[number])
 
 
 def _leave(status: int) -> None:

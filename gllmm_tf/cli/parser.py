@@ -194,13 +194,14 @@ def _add_compare(commands) -> None:
     command = commands.add_parser(
         "compare",
         help="a page with two versions of a picture under a slider",
+        usage="%(prog)s [options] A B",
         description="Writes a page that shows a picture as two codecs give it back, under a slider, "
         "with bytes and PSNR. A and B are each a quality of the model, the name of a codec "
         f"({', '.join(LADDERS)}), such a name with its setting (webp@50), a .gllmm file or a picture. "
         "Without a setting a codec takes the largest quality whose file is not larger than the "
         "other one's. The original is --picture, or A where that is a picture.",
     )
-    command.add_argument("versions", nargs=2, metavar=("A", "B"), help="see above")
+    command.add_argument("versions", nargs=2, metavar="VERSION", help="A and B, see above")
     command.add_argument("--picture", metavar="FILE", help="the original")
     command.add_argument(
         "--output", "-o", default="compare.html", metavar="PAGE", help="default %(default)s"
@@ -263,7 +264,7 @@ def _add_targets(parser) -> None:
         "--target_size",
         type=_size,
         metavar="BYTES",
-        help="take the highest quality whose file has at most so many bytes: 20000, 20k, 1.5M",
+        help="take the highest quality whose file is not larger: 20000, 20k, 1.5M",
     )
     parser.add_argument(
         "--target_bpp", type=float, metavar="BPP", help="the same in bits per pixel"

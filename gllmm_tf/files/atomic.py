@@ -19,7 +19,7 @@ _NAME_BYTES = 64  # of a file's name that its temporary name begins with
 
 _unfinished: set[str] = set()  # temporary files of this process
 _turn = threading.RLock()  # a signal may come while it is held
-_abandoned = threading.Event()
+_abandoned: list[bool] = []  # not empty: no temporary file is begun any more
 
 
 def write_bytes_atomic(path, data) -> None:
@@ -70,7 +70,7 @@ def replacing(target: str | os.PathLike) -> Iterator[str]:
 def unfinished(path: str) -> Iterator[None]:
     """A with-block that makes, or uses, the temporary file `path`, of which nothing is left behind."""
     with _turn:
-        if _abandoned.is_set():
+        if _abandoned:
             raise KeyboardInterrupt
         _unfinished.add(path)
     try:
@@ -83,7 +83,7 @@ def unfinished(path: str) -> Iterator[None]:
 
 def abandon() -> None:
     """Removes all temporary files and begins no other: the process is about to end, threads or not."""
-    _abandoned.set()
+    _abandoned.append(True)
     with _turn:
         for path in _unfinished:
             _remove(path)

@@ -69,6 +69,8 @@ def path_of(name: str) -> str:
 
 def models() -> dict[str, dict[str, Any]]:
     """`{name: info}` of the models: how each was trained and what was measured."""
+    from gllmm_tf.zoo.model_file import ModelFile
+
     found = {}
     for name, path in sorted(_paths().items()):
         _verify(path)
