@@ -97,9 +97,8 @@ def open_picture(file: BinaryIO, kind: Kind, max_pixels: int, notes: list[str]) 
     elif image.format == "GIF" and "comment" in image.info:
         opened.left_out.append("comment")
     elif image.format == "JXL" and opened.exif and not getattr(image, "jpeg", False):
-        opened.exif = _said_to_be_upright(
-            opened.exif, image.size
-        )  # The reader has turned the pixels.
+        # The reader has turned the pixels.
+        opened.exif = _said_to_be_upright(opened.exif, image.size)
     return opened
 
 

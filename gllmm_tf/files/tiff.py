@@ -31,20 +31,10 @@ _MOST_PAGES = 100
 _REDUCED, _MASK = 1, 4  # Bits of _SUBFILE_TYPE.
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _UNSIGNED, _SIGNED = 1, 2
-_DESCRIPTIVE = (
-    *(
-        0x010E,
-        0x010F,
-        0x0110,
-        0x0131,
-        0x0132,
-        0x013B,
-        0x013C,
-        0x8298,
-    ),  # Title, camera, date, author..
-    *(0x011A, 0x011B, 0x0128),  # resolution
-    *range(0x9C9B, 0x9CA0),  # the same as Windows writes them
-)
+_TITLE, _MAKE, _MODEL, _SOFTWARE, _DATE, _ARTIST, _HOST = 270, 271, 272, 305, 306, 315, 316
+_COPYRIGHT, _RESOLUTION, _WINDOWS = 33432, (282, 283, 296), tuple(range(0x9C9B, 0x9CA0))
+_TEXTS = (_TITLE, _MAKE, _MODEL, _SOFTWARE, _DATE, _ARTIST, _HOST, _COPYRIGHT)
+_DESCRIPTIVE = (*_TEXTS, *_RESOLUTION, *_WINDOWS)
 _STRUCTURAL = frozenset(
     {*range(0x00FE, 0x010E), 0x0111, *range(0x0115, 0x011A), 0x011C, *range(0x0120, 0x0128)}
     | {0x012D, *range(0x013D, 0x0160), *range(0x0200, 0x0215), 0x8773, 0x02BC}

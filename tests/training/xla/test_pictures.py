@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gllmm_tf import errors
 from gllmm_tf.training import crops, data
@@ -29,6 +30,24 @@ def test_pictures_come_back_from_their_pieces(paths, tmp_path, kind):
     found, fingerprint = pictures.read(str(place))
     assert fingerprint == FINGERPRINT
     assert len(found) == len(paths)
+    for picture, path in zip(found, paths):
+        np.testing.assert_array_equal(picture, data.decode(path))
+
+
+@pytest.mark.parametrize("kind", pictures.KINDS)
+def test_pictures_that_plain_pillow_reads_otherwise(tmp_path, kind):
+    """Turned ones, and 16 bits: there, too, they are what training here sees."""
+    ramp = np.linspace(0, 1, 90)[None].repeat(70, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgb = Image.fromarray(np.uint8(255 * ramp)).convert("RGB")
+    rgb.save(tmp_path / "turned.jpg", exif=exif)
+    rgb.save(tmp_path / "plain.jpg")
+    Image.fromarray(np.uint16(65535 * ramp)).save(tmp_path / "deep.png")
+    paths = [str(tmp_path / name) for name in ("turned.jpg", "plain.jpg", "deep.png")]
+    bundle.write_pictures(paths, tmp_path / "step", kind, FINGERPRINT)
+    found, _ = pictures.read(str(tmp_path / "step" / "pictures"))
+    assert found.shapes == [(90, 70), (70, 90), (70, 90)]
     for picture, path in zip(found, paths):
         np.testing.assert_array_equal(picture, data.decode(path))
 
