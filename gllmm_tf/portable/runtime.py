@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
+import os
 import re
+import weakref
 from collections.abc import Callable
 from types import ModuleType
 
@@ -19,6 +22,8 @@ NEEDED = (
 )  # the first version for NumPy arrays of any supported Python; opset 17 came with 1.12
 _NO_MEMORY = "Failed to allocate memory", "bad allocation", "bad_alloc"
 _INSTALL = "pip install 'onnxruntime>={}.{}'".format(*NEEDED)
+
+_sessions: weakref.WeakSet = weakref.WeakSet()
 
 
 @functools.cache
@@ -57,6 +62,7 @@ def session(model: bytes) -> Callable[[np.ndarray], np.ndarray]:
     options.log_severity_level = 4  # an exception says it all
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     made = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    _sessions.add(made)
     (name,) = (i.name for i in made.get_inputs())
 
     def run(x):
@@ -68,3 +74,13 @@ def session(model: bytes) -> Callable[[np.ndarray], np.ndarray]:
             raise
 
     return run
+
+
+def keep_sessions() -> None:
+    """In a forked child no session ever ends: it would wait for its threads, which only the parent has."""
+    for made in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=keep_sessions)
