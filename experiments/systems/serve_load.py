@@ -320,7 +320,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("clients", 8, "Clients at a time.", 1)
     flags.DEFINE_integer("seed", 1, "Of pictures and order.")
     flags.DEFINE_float("max_seconds", 30.0, "Longest time for a request.", 1.0)
-    flags.DEFINE_float("margin", 64.0, "MB that memory may grow.", 0.0)
+    flags.DEFINE_float("margin", 128.0, "MB that memory may grow.", 0.0)
     flags.DEFINE_string("output", f"{places.RESULTS}/serve_load.json", "File for the figures.")
 
 
