@@ -336,7 +336,7 @@ def is_gllmm(words):
     """Whether the command line `gllmm` has this command with these flags."""
     if not words or words[0] in ("COMMAND", "train"):
         return True
-    for more in ([], ["IN"]):  # the text often names a command without its files
+    for more in ([], ["IN"], ["A", "B"], ["bash"]):  # the text often names a command alone
         with contextlib.suppress(SystemExit):
             parse_args(["gllmm", *words, *more])
             return True

@@ -16,8 +16,8 @@ from gllmm_tf.cli import outputs
 from gllmm_tf.files import container
 
 FOREIGN = {
-    "a.jfif": ("JPEG", "a JPEG picture"),
-    "b.gif": ("GIF", "a GIF picture"),
+    "a.data": ("JPEG", "a JPEG picture"),
+    "b.anim": ("GIF", "a GIF picture"),
     "c.bin": ("BMP", "a BMP picture"),
     "d.gllmm": ("PNG", "a PNG picture"),
     "e": ("TIFF", "a TIFF picture"),
