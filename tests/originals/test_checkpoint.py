@@ -122,7 +122,8 @@ def test_medians(case, with_medians, imported):
 
     steps = np.arange(-12.0, 13.0)
     theirs = bin_probability(bottleneck(arrays), medians[:, None] + steps)
-    ours = model.z_bottleneck.prior.prob((whole[:, None] + steps).T).numpy().T
+    values = np.float32((whole[:, None] + steps).T)
+    ours = model.z_bottleneck.prior.prob(values).numpy().T
     np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-7)
 
     symbols = np.random.default_rng(3).integers(-4, 5, size=(1, 12, 12, N))
