@@ -264,7 +264,9 @@ def test_what_compressing_refuses_is_refused(tmp_path, values):
 def test_unreadable_picture_is_named(folder, tmp_path):
     (folder / "a.png").write_bytes(b"no picture")
     paths = data.find_pictures(f"{folder}/*.png")
-    with pytest.raises(errors.ImageError, match=r"a.png: not a readable picture \(a text file\); .*; remove it"):
+    with pytest.raises(
+        errors.ImageError, match=r"a.png: not a readable picture \(a text file\); .*; remove it"
+    ):
         data.Pictures.open(paths, str(tmp_path / "cache"))
     assert os.listdir(tmp_path / "cache") == []
 
