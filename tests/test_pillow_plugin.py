@@ -87,7 +87,7 @@ def test_opening_reads_the_header_alone(saved, tmp_path):
             reads.append(size)
             return super().read(size)
 
-    image = Image.open(Watched(data))
+    image = Image.open(Watched(data), formats=["GLLMM"])  # others look at the data in any order
     assert -1 not in reads and sum(reads) < 64 < len(data)
     assert image.load() and -1 in reads
 

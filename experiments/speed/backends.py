@@ -93,7 +93,9 @@ def table(found: dict) -> list[str]:
         peaks = (f"{c['peak_megabytes']:.0f}" for c in costs)
         rows.append((f"`gllmm {name}`, peak memory, MB", *peaks))
     for name in LIGHT:
-        rows.append((f"`gllmm {name}`, seconds", f"{found['cold'][name]['-']['seconds']:.2f}", ""))
+        rows.append(
+            (f"{name.lstrip('-')}, seconds", f"{found['cold'][name]['-']['seconds']:.2f}", "")
+        )
     for direction, seconds in found["warm"].items():
         rows.append((f"{direction}, warm, seconds", *(f"{seconds[name]:.2f}" for name in NAMES)))
     return doc_tables.markdown(["", *NAMES], "lr", rows)

@@ -43,8 +43,13 @@ def encode(
     return expected
 
 
+def picture_of(file: str) -> str:
+    """The picture that `gllmm decompress` makes of a file of `encode`, in the same folder."""
+    return file[: -len(".gllmm")] + ".png"
+
+
 def decode(files: Sequence[str], model: str | None, folder: str) -> None:
-    """Decompresses the files in another process, FILE to FILE.png.
+    """Decompresses the files in another process, each to its `picture_of`.
 
     Raises:
         ExperimentError: the command failed.
@@ -71,7 +76,7 @@ def main(f: flags.FlagValues) -> None:
         expected = encode(codec, paths, qualities, folder)
         decode(list(expected), f.model, folder)
         for name, wanted in expected.items():
-            wrong = int(np.sum(read_image(f"{name}.png").pixels != wanted))
+            wrong = int(np.sum(read_image(picture_of(name)).pixels != wanted))
             print(f"{os.path.basename(name)}: {os.path.getsize(name)} bytes, {wrong} values differ")
             differing += wrong > 0
     print(f"{len(expected)} files, {differing} with differing pixels")

@@ -32,9 +32,7 @@ def test_compress_replaces_no_picture(folder, model, capsys, name, flags):
     Image.new("RGB", (8, 8)).save(name, file_format)
     before = pathlib.Path(name).read_bytes()
     assert gllmm("compress", *model, *flags, "photo.png", name) == 1
-    named_like_a_picture = f"{name}: an output of compress cannot have this extension"
-    lines = f"{name}: exists and is {kind}; give another name", named_like_a_picture
-    assert error_line(capsys).startswith(lines)
+    assert f"{name}: exists and is {kind}; give another name" in error_line(capsys)
     assert pathlib.Path(name).read_bytes() == before
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from gllmm_tf import config
 from gllmm_tf.cli import main as cli
+from gllmm_tf.cli.parser import parse_args
 from gllmm_tf.export import onnx
 from gllmm_tf.export.saved_model import ExportedCodec
 from gllmm_tf.model.compression import build
@@ -105,10 +106,10 @@ def test_command_writes_what_the_codec_shows(
     runtime = pytest.importorskip("onnxruntime")
     folder = tmp_path / "new"
     arguments = ["export", str(folder), "--format", "onnx", "--model", tiny_model_path]
-    assert cli.main(cli.parse_args(["gllmm", *arguments])) == 0
+    assert cli.main(parse_args(["gllmm", *arguments])) == 0
     assert sorted(os.listdir(folder)) == ["analysis.onnx", "synthesis.onnx"]
     assert capsys.readouterr().out.startswith(f"{folder}: model ")
-    assert cli.main(cli.parse_args(["gllmm", *arguments])) == 1
+    assert cli.main(parse_args(["gllmm", *arguments])) == 1
     assert "not an empty folder" in capsys.readouterr().err
 
     encoded = tiny_codec.encode(sample_pixels, 2.5)

@@ -15,6 +15,7 @@ from experiments.systems import saved_model_agreement
 from gllmm_tf import config
 from gllmm_tf.cli import jobs
 from gllmm_tf.cli import main as cli
+from gllmm_tf.cli.parser import parse_args
 from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.errors import FormatError, GllmmError
 from gllmm_tf.export import container_graph, folders
@@ -30,7 +31,7 @@ IDENTITY = bytes([0, 255, 137, 0, 10, 13, 200, 0])
 
 def gllmm(*args):
     """Runs the command in this process and returns its exit status."""
-    return cli.main(cli.parse_args(["gllmm", *map(str, args)]))
+    return cli.main(parse_args(["gllmm", *map(str, args)]))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from PIL import Image
 from experiments.inside import check_reference
 from gllmm_tf import config
 from gllmm_tf.cli import main as cli
+from gllmm_tf.cli.parser import parse_args
 from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.errors import ModelError
@@ -184,7 +185,7 @@ def test_command_line(intact, sample_pixels, tmp_path):
     Image.fromarray(sample_pixels).save(picture)
     assert run_script(intact, model) == 0
     for command in (["compress", picture, data], ["decompress", data, result]):
-        assert cli.main(cli.parse_args(["gllmm", *command, "--model", model])) == 0
+        assert cli.main(parse_args(["gllmm", *command, "--model", model])) == 0
     assert np.asarray(Image.open(result)).shape == sample_pixels.shape
 
 

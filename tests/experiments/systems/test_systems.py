@@ -27,7 +27,7 @@ def test_files_decode_in_another_process(tiny_codec, tiny_model_path, sample_pix
     assert len(expected) == 2
     round_trip.decode(list(expected), tiny_model_path, str(tmp_path))
     for name, pixels in expected.items():
-        np.testing.assert_array_equal(read_image(f"{name}.png").pixels, pixels)
+        np.testing.assert_array_equal(read_image(round_trip.picture_of(name)).pixels, pixels)
     with pytest.raises(ExperimentError, match="none.gllmm"):
         round_trip.decode([str(tmp_path / "none.gllmm")], tiny_model_path, str(tmp_path))
 
