@@ -14,7 +14,7 @@ WORKERS ?= 2
 COVERAGE ?= --cov
 RUN = $(VENV)/bin/python
 
-PORTABLE_TESTS = tests/portable tests/cli tests/files tests/zoo tests/test_metrics.py tests/test_first_hour.py
+PORTABLE_TESTS = tests/portable tests/conformance tests/cli tests/zoo tests/test_metrics.py
 
 .PHONY: demo test format clean
 
