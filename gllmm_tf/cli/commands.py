@@ -77,10 +77,6 @@ def export(args: argparse.Namespace) -> int:
 def train(arguments: Sequence[str]) -> int:
     """Trains; `arguments` are the flags of train.py, parsed where the settings are."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        backends.need_tensorflow("training", None)
-    except GllmmError as error:
-        raise Abort(str(error)) from error
     from gllmm_tf.training import flags
 
     flags.main([f"{PROGRAM} train", *arguments])
