@@ -6,7 +6,7 @@
 # COVERAGE=  leaves the coverage out, which takes a third more time
 
 PYTHON ?= $(shell for v in 3.11 3.10 3.9 3.12 3.13 3.14; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done; echo python3)
-PORTABLE_PYTHON ?= $(shell for v in 3.13 3.14; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done)
+PORTABLE_PYTHON ?= $(shell for p in python3.13 python3.14 $$(ls "$$(pyenv root 2>/dev/null)"/versions/3.1[34].*/bin/python 2>/dev/null); do "$$p" -c '' 2>/dev/null && echo "$$p" && exit; done)
 VENV ?= .venv
 JAX_VENV ?= .venv-jax
 PORTABLE_VENV ?= .venv-portable
@@ -25,9 +25,9 @@ test: $(VENV)/.test $(JAX_VENV)/.python $(PORTABLE_VENV)/.python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	GLLMM_JAX_PYTHON="$$(cat $(JAX_VENV)/.python)" $(RUN) -m pytest -n $(WORKERS) --dist loadfile $(COVERAGE)
+	GLLMM_JAX_PYTHON="$$(cat $(JAX_VENV)/.python)" $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(COVERAGE)
 	@python=$$(cat $(PORTABLE_VENV)/.python); [ -z "$$python" ] || \
-	  { set -x; "$$python" -m pytest -n $(WORKERS) --dist loadfile $(PORTABLE_TESTS); }
+	  { set -x; "$$python" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PORTABLE_TESTS); }
 
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
@@ -44,7 +44,7 @@ $(VENV)/.demo: setup.py | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: setup.py | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet -e '.[test,experiments,serve,beam]'
+	$(RUN) -m pip install --quiet -e '.[test,experiments,serve,beam,formats]'
 	@touch $@ $(VENV)/.demo
 
 # The exported training step runs under JAX, which cannot live beside TensorFlow 2.14. The file .python

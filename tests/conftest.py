@@ -36,6 +36,20 @@ if not TENSORFLOW:
     builtins.__import__ = skip_without_tensorflow(builtins.__import__)
 
 
+LONG = (
+    "training/xla/test_jax",
+    "test_documents",
+    "codec/test_codec",
+    "export/test_saved_model",
+    "training/test_run",
+)
+"""Files that take minutes. They come first, so that no worker begins one when the others are done."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))  # stable
+
+
 @pytest.fixture(scope="session")
 def tiny_model_path():
     """A variable-rate model file with N = 8, eight qualities and seeded random weights.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, overload
 import numpy as np
 
 from gllmm_tf import work
-from gllmm_tf.codec import backends, checks, stages, targets, wanted
+from gllmm_tf.codec import backends, checks, pixels, stages, targets, wanted
 from gllmm_tf.codec.encoding import Encoded, Encoding
 from gllmm_tf.codec.regions import Crop, Progress, Region
 from gllmm_tf.coding import tables
@@ -397,14 +397,13 @@ class Codec:
     def _refined(self, image, y, z_hat, index, rounds, progress):
         """y_hat of `Refiner.refine`, float32 [h, w, N]."""
         from gllmm_tf.codec import refinement
-        from gllmm_tf.codec.networks import reader
 
-        phi = self.coder.phi(z_hat, index)
+        phi, (_, read_x) = self.coder.phi(z_hat, index), pixels.reader(image)
         total = rounds * len(refinement.blocks(y.shape[:2]))
         shown = progress(total=total, desc="refinement") if progress else contextlib.nullcontext()
         with self._search_turn, running_out_of_memory("the refinement"), shown as bar:
             return self.refiner.refine(
-                read_x=reader(image)[1],
+                read_x=lambda r, c: read_x(r, c)[None],
                 size=image.shape[:2],
                 y=y,
                 phi=phi,

@@ -11,47 +11,40 @@ streaks of a repeated border. `experiments/rate_distortion/padding_cost.py` has 
 """
 
 import numpy as np
-import tensorflow as tf
 
 from gllmm_tf.config import IMAGE_MULTIPLE
 
 REACH = 64
 
 
-def _weights():
+def weights() -> np.ndarray:
     """float64 [63, 2 REACH + 1], a row per distance."""
     distance = np.arange(1.0, IMAGE_MULTIPLE)[:, None]
-    weights = distance / (distance**2 + np.arange(-REACH, REACH + 1) ** 2)
-    return weights / weights.sum(1, keepdims=True)
+    rows = distance / (distance**2 + np.arange(-REACH, REACH + 1) ** 2)
+    return rows / rows.sum(1, keepdims=True)
 
 
-def strips(image):
+def strips(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is missing of a picture.
 
     Args:
         image: uint8 [H, W, C], at least one pixel.
 
     Returns:
-        (right, bottom): uint8 tensors [H, w, C] and [h, W + w, C] with W + w and H + h the next
-        multiples of 64.
+        (right, bottom): uint8 [H, w, C] and [h, W + w, C] with W + w and H + h the next multiples of 64.
     """
-    right = _continue(image[:, -1], -tf.shape(image)[1] % IMAGE_MULTIPLE)
-    last = tf.concat([image[-1], right[-1]], 0)
-    bottom = _continue(last, -tf.shape(image)[0] % IMAGE_MULTIPLE)
-    return right, tf.transpose(bottom, [1, 0, 2])
-
-
-def pad(image):
-    """uint8 [H, W, C], at least one pixel, to multiples of 64; a tensor."""
-    right, bottom = strips(image)
-    return tf.concat([tf.concat([image, right], 1), bottom], 0)
+    right = _continue(image[:, -1], -image.shape[1] % IMAGE_MULTIPLE)
+    last = np.concatenate([image[-1], right[-1]], 0)
+    bottom = _continue(last, -image.shape[0] % IMAGE_MULTIPLE)
+    return right, bottom.transpose(1, 0, 2)
 
 
 def _continue(line, count):
     """A border's pixels uint8 [n, C] to the `count` lines beyond it, uint8 [n, count, C]."""
-    size = tf.shape(line)[0]
-    place = (tf.range(size)[:, None] + np.arange(-REACH, REACH + 1)) % (2 * size)
-    place = tf.minimum(place, 2 * size - 1 - place)
-    around = tf.gather(tf.cast(line, tf.float64), place)
-    means = tf.tensordot(around, tf.constant(_weights())[:count], [[1], [1]])  # [n, C, count]
-    return tf.cast(tf.round(tf.transpose(means, [0, 2, 1])), tf.uint8)
+    size = len(line)
+    if not count:
+        return np.empty([size, 0, line.shape[1]], np.uint8)
+    place = (np.arange(size)[:, None] + np.arange(-REACH, REACH + 1)) % (2 * size)
+    place = np.minimum(place, 2 * size - 1 - place)
+    around = line.astype(np.float64)[place]  # [n, 2 REACH + 1, C]
+    return np.rint(weights()[:count] @ around).astype(np.uint8)

@@ -14,12 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf import work
-from gllmm_tf.codec import padding
 from gllmm_tf.codec.regions import MAX_LATENT
 from gllmm_tf.coding import tables
 from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE, QUALITY_STEPS
-from gllmm_tf.export import container_graph
+from gllmm_tf.export import container_graph, padding_graph
 from gllmm_tf.export.container_graph import require
 from gllmm_tf.export.folders import check_folder, new_folder
 from gllmm_tf.files.container import MAX_PIXELS_FOR_OTHERS
@@ -103,7 +102,7 @@ class ExportedCodec:
             image,
         )
         gain_y, _, gain_z = self._gains(index)
-        x = tf.cast(padding.pad(image)[None], tf.float32) * np.float32(1 / 255)  # as in Codec
+        x = tf.cast(padding_graph.pad(image)[None], tf.float32) * np.float32(1 / 255)  # as in Codec
         y = _run(self.networks.g_a, x) * gain_y
         z = _run(self.networks.h_a, y) * gain_z
         y_hat, z_hat = require(

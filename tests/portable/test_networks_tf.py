@@ -10,10 +10,9 @@ from portable import random_models  # noqa: E402
 from portable.test_transforms import PARTS  # noqa: E402
 
 from gllmm_tf.codec import networks as tf_networks  # noqa: E402
-from gllmm_tf.codec import padding as tf_padding  # noqa: E402
 from gllmm_tf.codec import tiling as tf_tiling  # noqa: E402
 from gllmm_tf.model import transforms as tf_transforms  # noqa: E402
-from gllmm_tf.portable import networks, padding, tiling  # noqa: E402
+from gllmm_tf.portable import networks, tiling  # noqa: E402
 
 
 def keras_path(part, config):
@@ -67,21 +66,6 @@ def test_the_same_tiles(part, name):
 
 def pairs(ours, layer):
     return (tiling, ours), (tf_tiling, list(layer.path))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 70), (63, 64), (65, 130), (200, 3), (128, 64)])
-def test_the_same_padding(shape):
-    rng = np.random.default_rng(sum(shape))
-    for image in (rng.integers(0, 256, (*shape, 3)), np.full((*shape, 3), 77)):
-        image = image.astype(np.uint8)
-        for ours, theirs in zip(padding.strips(image), tf_padding.strips(image)):
-            np.testing.assert_array_equal(ours, theirs)
-        ours, theirs = networks.reader(image), tf_networks.reader(image)
-        assert ours[0] == theirs[0]
-        spans = [tiling.Span(n // 3, n) for n in ours[0]]
-        np.testing.assert_array_equal(
-            ours[1](*spans).transpose(0, 2, 3, 1), np.asarray(theirs[1](*spans))
-        )
 
 
 def test_the_same_gains():

@@ -10,34 +10,24 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
-from training.xla.exported_runs import FIRST, LAST, TINY, begun_run, call, manifest_of
+from training.xla.exported_runs import FIRST, LAST, call, manifest_of
+from training.xla.jax_runs import JAX_PYTHON, NEEDS_JAX, QUICKLY, rows_of
 
 from gllmm_tf import Codec
 from gllmm_tf.training import data
 from gllmm_tf.training.learner import Learner
 from gllmm_tf.training.meter import SKIPS_UNTIL_STOP
 from gllmm_tf.training.run import Run
-from gllmm_tf.training.xla import bundle, program, take_back
+from gllmm_tf.training.xla import program, take_back
 from gllmm_tf.training.xla.runner import checkpoints
-from gllmm_tf.training.xla.runner.schedule import Part
 
-JAX_PYTHON = os.environ.get("GLLMM_JAX_PYTHON", "")
-QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": ""}
-pytestmark = pytest.mark.skipif(
-    not JAX_PYTHON,
-    reason="GLLMM_JAX_PYTHON names no Python with jax (docs/accelerators.md says how to make one)",
-)
+pytestmark = NEEDS_JAX
 
 
 def run_jax(step, out, *options, cache=""):
     """Runs run.py in the exported folder, which is all that another machine would have."""
     where = {"JAX_COMPILATION_CACHE_DIR": cache} if cache else {}
     return call(JAX_PYTHON, f"{step}/run.py", f"--out={out}", *options, **QUICKLY, **where)
-
-
-def rows_of(out):
-    with open(f"{out}/metrics.jsonl") as f:
-        return [json.loads(line) for line in f]
 
 
 def without_times(rows):
@@ -216,7 +206,6 @@ def test_run_is_fitted_to_a_number_of_seconds(exported, unbroken, tmp_path):
     assert f"its {steps} steps are done" in done.stderr
 
 
-@pytest.mark.xfail(reason="not confirmed under JAX yet", strict=False)
 def test_run_that_is_not_finite_stops_at_its_last_good_checkpoint(exported, unbroken, tmp_path):
     cache, flags = str(unbroken / "compiled"), ("--checkpoint_every=2", "--log_every=3")
     done = run_jax(exported.step, tmp_path, "--steps=6", *flags, cache=cache)
@@ -290,21 +279,3 @@ def test_a_program_that_was_not_exported_is_one_line(exported_ms_ssim, tmp_path)
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"run.py: {exported_ms_ssim.step}: holds no bfloat16 program; choose")
     assert last.endswith("--programs=float32,bfloat16 (--precision)")
-
-
-@pytest.mark.xfail(reason="not confirmed under JAX yet", strict=False)
-def test_two_parts_one_after_the_other(folder, tmp_path):
-    """A bundle of two runs of a few steps, the second with larger crops and the first one's weights."""
-    settings, _, _ = begun_run(folder, "parts", dict(TINY, steps=FIRST + 2))
-    second = settings.replace(run_dir=str(tmp_path / "end"), patch=128, batch=1, steps=2)
-    parts = [(Part("first", 1, "", ""), settings), (Part("end", 1, "first", ""), second)]
-    place = tmp_path / "bundle"
-    bundle.write_schedule(parts, str(place), programs=("float32",))
-    done = call(JAX_PYTHON, place / "run.py", f"--out={tmp_path}/out", "--log_every=1", **QUICKLY)
-    assert done.returncode == 0, done.stderr
-    assert [row["step"] for row in rows_of(tmp_path / "out" / "first")] == [FIRST + 1, FIRST + 2]
-    assert [row["step"] for row in rows_of(tmp_path / "out" / "end")] == [1, 2]
-    learner, step = take_back.import_state(f"{tmp_path}/out/end", str(tmp_path / "run"))
-    assert step == 2 and learner.start["started_from"]["steps"] == FIRST + 2
-    again = call(JAX_PYTHON, place / "run.py", f"--out={tmp_path}/out", **QUICKLY)
-    assert again.returncode == 0 and "part" not in again.stderr  # all is done
