@@ -1,1 +1,9 @@
-"""The command line `gllmm`."""
+"""The command line `gllmm`.
+
+main, parser      the entry, every command with its flags; completion makes the shells' and the manual of it
+commands          info, models, export, train; coding: compress and decompress; evaluation; compare
+inputs, outputs   which files are read, and which may be written; formats
+jobs, job         many files at once
+reports           what is printed
+rivals, bd_rate   codecs of Pillow's, and the comparison with them
+"""

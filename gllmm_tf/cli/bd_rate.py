@@ -1,17 +1,24 @@
 """BD-rate: the average difference in rate between two codecs at equal quality.
 
 Bjontegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001, with piecewise
-cubic Hermite interpolation (Fritsch and Carlson, 1980) in place of one cubic polynomial.
+cubic Hermite interpolation (SciPy's PCHIP) in place of one cubic polynomial.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-_SAMPLES = 2000  # of the range of quality, over which the mean is taken
+from gllmm_tf.errors import GllmmError
+
+
+def check() -> None:
+    """Raises GllmmError where SciPy is not installed; does not load it."""
+    if importlib.util.find_spec("scipy") is None:
+        raise GllmmError("a BD-rate needs SciPy: pip install 'gllmm_tf[experiments]'", "against")
 
 
 def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float:
@@ -30,10 +37,10 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
     high = min(quality[-1] for quality, _ in curves)
     if not low < high or min(len(quality) for quality, _ in curves) < 2:
         return math.nan
-    at = np.linspace(low, high, _SAMPLES + 1)
-    middle = (at[1:] + at[:-1]) / 2
-    reference, other = (_pchip(quality, rate, middle) for quality, rate in curves)
-    return 100 * math.expm1(float(np.mean(other - reference)))
+    from scipy.interpolate import PchipInterpolator
+
+    reference, other = (PchipInterpolator(*curve).integrate(low, high) for curve in curves)
+    return 100 * math.expm1(float(other - reference) / (high - low))
 
 
 def _curve(points: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
@@ -44,32 +51,3 @@ def _curve(points: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarra
             best[quality] = min(rate, best.get(quality, math.inf))
     pairs = np.array(sorted(best.items())).reshape(-1, 2)
     return pairs[:, 0], np.log(pairs[:, 1])
-
-
-def _pchip(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The monotone cubic through (x, y), x ascending, at the places `at`."""
-    h, d = np.diff(x), np.diff(y) / np.diff(x)
-    slopes = np.full(len(x), d[0])
-    if len(x) > 2:
-        w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inner = (w1 + w2) / (w1 / d[:-1] + w2 / d[1:])
-        slopes[1:-1] = np.where(d[:-1] * d[1:] > 0, inner, 0.0)
-        slopes[0] = _end(h[0], h[1], d[0], d[1])
-        slopes[-1] = _end(h[-1], h[-2], d[-1], d[-2])
-    i = np.clip(np.searchsorted(x, at, "right") - 1, 0, len(h) - 1)
-    t = (at - x[i]) / h[i]
-    return (
-        (1 + 2 * t) * (1 - t) ** 2 * y[i]
-        + t * (1 - t) ** 2 * h[i] * slopes[i]
-        + t**2 * (3 - 2 * t) * y[i + 1]
-        + t**2 * (t - 1) * h[i] * slopes[i + 1]
-    )
-
-
-def _end(h0: float, h1: float, d0: float, d1: float) -> float:
-    """The slope at an end, from the three points there."""
-    slope = ((2 * h0 + h1) * d0 - h0 * d1) / (h0 + h1)
-    if slope * d0 <= 0:
-        return 0.0
-    return 3 * d0 if d0 * d1 <= 0 and abs(slope) > 3 * abs(d0) else slope

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gllmm_tf import metrics
-from gllmm_tf.cli import rivals
-from gllmm_tf.cli.bd_rate import bd_rate
+from gllmm_tf.cli import bd_rate, rivals
 from gllmm_tf.cli.formats import LADDERS
 from gllmm_tf.cli.inputs import expand
 from gllmm_tf.cli.job import Abort, Job, Report
@@ -73,6 +72,7 @@ def _check_outputs(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
     try:
         if args.against:
             rivals.check(args.against)
+            bd_rate.check()
         for job in jobs if args.csv else ():
             atomic.check_target(args.csv, job.source)
     except (GllmmError, OSError) as error:
@@ -120,7 +120,7 @@ class Curves:
             [tuple(point) for (codec, _), point in means.items() if codec == name]
             for name in ("gllmm", self._rival)
         )
-        percent = bd_rate(theirs, ours)
+        percent = bd_rate.bd_rate(theirs, ours)
         shown = "no PSNR in common" if math.isnan(percent) else f"{percent:+.1f} %"
         voice.say(f"BD-rate against {self._rival}, PSNR: {shown}")
         voice.record(

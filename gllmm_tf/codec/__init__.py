@@ -1,8 +1,9 @@
-"""Pictures to the bytes of a file and back.
+"""Pictures to the bytes of a `.gllmm` file and back.
 
-codec        the facade: `Codec`
-networks     g_a, h_a, g_s and gains over a picture, tile by tile
-tiling       a transform over a picture of any size in bounded memory
-padding      how a picture is continued to multiples of 64
-refinement   latents chosen for one picture
+base              the facade: `Codec`; backends chooses its class; checks of its arguments
+encoding          one picture on its way into a file; targets, wanted: a size or a PSNR in place of a quality
+pixels            pixels <-> latents, tile by tile, whatever computes the transforms; regions, stages
+networks, tiling  the transforms with TensorFlow; tensorflow_codec is the codec that has them
+padding           how a picture is continued to multiples of 64
+refinement        latents chosen for one picture
 """
