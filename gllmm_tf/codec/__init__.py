@@ -1,7 +1,7 @@
 """Pictures to the bytes of a `.gllmm` file and back.
 
 base              the facade: `Codec`; backends chooses its class; checks of its arguments
-encoding          one picture on its way into a file; targets, wanted: a size or a PSNR in place of a quality
+encoding          one picture on its way into a file; targets, wanted: a size or a PSNR for a quality
 pixels            pixels <-> latents, tile by tile, whatever computes the transforms; regions, stages
 networks, tiling  the transforms with TensorFlow; tensorflow_codec is the codec that has them
 padding           how a picture is continued to multiples of 64
