@@ -12,7 +12,7 @@ import numpy as np
 
 from gllmm_tf.config import QUALITY_STEPS, ModelConfig, cheng2020
 from gllmm_tf.portable import constants, transforms
-from gllmm_tf.portable.tiling import TiledTransform
+from gllmm_tf.portable.tiling import PortableTransform
 from gllmm_tf.zoo.model_file import ModelFile
 
 CONTRAST = 0.12  # standard deviation of x_hat where y has one of 1
@@ -156,7 +156,7 @@ def _synthesis(config, rng):
         arrays.append(array.astype(np.float16))
     arrays[-1] = np.float16(0.5 + 0.1 * rng.normal(size=arrays[-1].shape))
     y = rng.normal(size=(1, config.num_filters, 8, 8)).astype(np.float32)
-    path = TiledTransform(transforms.synthesis(config, arrays), config.num_filters).whole()
+    path = PortableTransform(transforms.synthesis(config, arrays), config.num_filters).whole()
     spread = np.std(path(y) - np.float32(0.5))
     arrays[-2] = np.float16(arrays[-2] * (CONTRAST / spread))
     return arrays

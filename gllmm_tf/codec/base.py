@@ -17,7 +17,7 @@ import functools
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from gllmm_tf.codec import backends, checks, pixels, stages, targets, wanted
 from gllmm_tf.codec.encoding import Encoded, Encoding
 from gllmm_tf.codec.regions import Crop, Progress, Region
 from gllmm_tf.coding import tables
-from gllmm_tf.coding.streams import Latents, Listener, Streams
+from gllmm_tf.coding.streams import Coder, Latents, Streams
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from gllmm_tf.errors import FormatError, GllmmError, ModelError, running_out_of_memory
 from gllmm_tf.files import container, grey
@@ -36,48 +36,6 @@ from gllmm_tf.zoo.registry import read_model
 
 if TYPE_CHECKING:
     from gllmm_tf.codec.refinement import Refiner
-
-
-class Networks(Protocol):
-    """What turns pictures into latents and back: see `gllmm_tf.codec.networks.PixelNetworks`."""
-
-    def inverse_gain(self, index: int) -> np.ndarray: ...
-
-    def analyse(
-        self, image: np.ndarray, index: int, progress: Progress | None = None
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def features(self, image: np.ndarray, progress: Progress | None = None) -> np.ndarray: ...
-
-    def latents(self, features: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def synthesise(
-        self,
-        y_hat: np.ndarray,
-        index: int,
-        shape: tuple[int, int],
-        region: Region | None = None,
-        progress: Progress | None = None,
-    ) -> np.ndarray: ...
-
-
-class Coder(Protocol):
-    """What turns latents into streams and back: see `gllmm_tf.coding.latent_coder.LatentCoder`."""
-
-    @property
-    def highest_index(self) -> int: ...
-
-    def encode(
-        self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
-    ) -> Streams: ...
-
-    def decode(
-        self, streams: Streams, shape: tuple[int, int], index: int, *, tell: Listener | None = None
-    ) -> Latents: ...
-
-    def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray: ...
-
-    def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float: ...
 
 
 class Decoded(NamedTuple):
@@ -102,7 +60,15 @@ class Codec:
     """A loaded model, for any number of threads: each stage works on one picture at a time.
 
     `Codec.load` and `Codec.of` make one, of the class that belongs to the backend. Classes of backends
-    are made directly, with the arguments `model_file`, `tile` and `memory`.
+    are made directly.
+
+    Args:
+        model_file: `ModelFile`.
+        tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
+            chooses the length by the memory that there is. A tile is as wide as the picture's shorter
+            side.
+        memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
+            None for what the system's limits leave.
 
     Attributes:
         config: `ModelConfig`.
@@ -113,7 +79,7 @@ class Codec:
         coder: Latents to streams and back.
     """
 
-    networks: Networks
+    networks: pixels.PixelNetworks
     coder: Coder
 
     needs: Backend

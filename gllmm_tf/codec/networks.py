@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf.codec import pixels
-from gllmm_tf.codec.tiling import TiledTransform
+from gllmm_tf.codec.tensorflow_tiling import TensorFlowTransform
 from gllmm_tf.config import HYPER_STRIDE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.layers.precision import in_float32
 from gllmm_tf.model.gains import Gains
@@ -26,7 +26,7 @@ class PixelNetworks(pixels.PixelNetworks):
 
     @functools.cached_property
     @in_float32()
-    def analysis_transforms(self) -> tuple[TiledTransform, TiledTransform]:
+    def analysis_transforms(self) -> tuple[TensorFlowTransform, TensorFlowTransform]:
         """g_a and h_a."""
         n, stages, widths = (
             self.config.num_filters,
@@ -35,8 +35,8 @@ class PixelNetworks(pixels.PixelNetworks):
         )
         g_a, h_a = AnalysisTransform(n, stages, widths), HyperAnalysisTransform(n)
         tiled = (
-            TiledTransform(g_a.path, tf.zeros([1, LATENT_STRIDE, LATENT_STRIDE, 3])),
-            TiledTransform(h_a.path, tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, n])),
+            TensorFlowTransform(g_a.path, tf.zeros([1, LATENT_STRIDE, LATENT_STRIDE, 3])),
+            TensorFlowTransform(h_a.path, tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, n])),
         )
         self.file.assign("g_a", g_a)
         self.file.assign("h_a", h_a)
@@ -44,11 +44,11 @@ class PixelNetworks(pixels.PixelNetworks):
 
     @functools.cached_property
     @in_float32()
-    def synthesis_transform(self) -> TiledTransform:
+    def synthesis_transform(self) -> TensorFlowTransform:
         """g_s."""
         n = self.config.num_filters
         g_s = SynthesisTransform(n, self.config.stages, self.config.trunk_widths)
-        tiled = TiledTransform(g_s.path, tf.zeros([1, 1, 1, n]))
+        tiled = TensorFlowTransform(g_s.path, tf.zeros([1, 1, 1, n]))
         self.file.assign("g_s", g_s)
         return tiled
 

@@ -23,20 +23,7 @@ _state = {"used": False, "lost": False}
 
 
 class TensorFlowCodec(Codec):
-    """A loaded model, for any number of threads: each stage works on one picture at a time.
-
-    Args:
-        model_file: `ModelFile`.
-        tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
-            chooses the length by the memory that there is. A tile is as wide as the picture's shorter
-            side.
-        memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
-            None for what the system's limits leave.
-
-    Attributes:
-        networks: `PixelNetworks`.
-        coder: `LatentCoder`.
-    """
+    """See `Codec`."""
 
     networks: PixelNetworks
     coder: LatentCoder

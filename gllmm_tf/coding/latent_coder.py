@@ -1,9 +1,4 @@
-"""Symbols to streams and back, exactly.
-
-```
-z_hat --> z tables -----------------------------------> z stream
-  `--> h_s --> phi --> mixtures --> decisions of y_hat --> y stream
-```
+"""Symbols to streams and back, exactly, computed by TensorFlow.
 
 The same integers lead to the same bytes, and back, on every machine: all of it is fixed-point
 arithmetic (`fixed_point.py`), in the order of `wavefront.py`.
@@ -22,8 +17,8 @@ from gllmm_tf import memory
 from gllmm_tf.coding import range_ops, symbols, wavefront
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.coding.integer_mixture import IntegerMixture
-from gllmm_tf.coding.streams import Latents, Listener, Streams
-from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS
+from gllmm_tf.coding.streams import Coder, Latents, Listener, Streams
+from gllmm_tf.config import HYPER_STRIDE
 from gllmm_tf.errors import FormatError, OutOfMemoryError, running_out_of_memory
 
 if TYPE_CHECKING:
@@ -41,22 +36,16 @@ _DAMAGE = (
 )
 
 
-class LatentCoder:
-    """The coder of one model, for any number of threads: each direction works on one picture at a time.
-
-    A quality index counts sixteenths of a quality step above quality 1; it is 0 for a fixed rate.
-
-    Args:
-        model_file: `ModelFile`.
+class LatentCoder(Coder):
+    """See `Coder`; each direction works on one picture at a time.
 
     Attributes:
-        config: `ModelConfig`.
         networks: `FixedPointNetworks`.
     """
 
     def __init__(self, model_file: ModelFile):
+        super().__init__(model_file)
         exact = model_file.exact
-        self.config = model_file.config
         n = self.config.num_filters
         self.networks = FixedPointNetworks(exact, n, self.config.num_groups)
         self._hyper_coder = range_ops.HyperCoder(exact["z/cdf"], exact["z/offset"])
@@ -75,11 +64,6 @@ class LatentCoder:
         self._turns = {name: threading.Lock() for name in ("encode", "decode", "inspect")}
 
     @property
-    def highest_index(self) -> int:
-        """The quality index of the model's highest quality."""
-        return QUALITY_STEPS * ((self.config.num_qualities or 1) - 1)
-
-    @property
     def tracing_count(self) -> int:
         """How often any graph has been traced."""
         graphs = [self._write, self._write_watched, self._read_z, self._read_y]
@@ -89,17 +73,6 @@ class LatentCoder:
     def encode(
         self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
     ) -> Streams:
-        """Symbols to streams.
-
-        Args:
-            y_hat: Integers [h, w, N] of any real dtype, h and w multiples of 4.
-            z_hat: Integers [h / 4, w / 4, N].
-            index: Quality index.
-            tell: Called with the number of steps done, `wavefront.num_steps` in all.
-
-        Raises:
-            OutOfMemoryError: there is too little memory for a latent of this size.
-        """
         latents = [tf.constant(latent, _F64) for latent in (y_hat, z_hat)]
         with self._turns["encode"], running_out_of_memory("coding the latents"):
             if tell is None:
@@ -117,18 +90,6 @@ class LatentCoder:
         *,
         tell: Listener | None = None,
     ) -> Latents:
-        """Streams to symbols.
-
-        Args:
-            streams: What `encode` returned.
-            shape: (rows, columns) of z.
-            index: Quality index.
-            tell: As in `encode`.
-
-        Raises:
-            FormatError: the streams are damaged, or of another model.
-            OutOfMemoryError: there is too little memory for a latent of this size.
-        """
         try:
             with self._turns["decode"], running_out_of_memory("decoding the latents"):
                 z_hat = self._read_z(streams.z, np.array(shape, np.int32))
@@ -151,12 +112,10 @@ class LatentCoder:
         return Latents(*latents)
 
     def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
-        """float32 integers [h, w, 2 N] of the exact h_s, in units of 2^-`ACTIVATION_BITS`."""
         with self._turns["inspect"], running_out_of_memory("the hyper synthesis"):
             return self._phi(tf.constant(z_hat, _F64), index).numpy()
 
     def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float:
-        """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
         latents = [tf.constant(latent, _F64) for latent in (y_hat, z_hat)]
         with self._turns["inspect"], running_out_of_memory("the information content"):
             return float(self._information(*latents, index))

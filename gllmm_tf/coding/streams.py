@@ -1,11 +1,17 @@
-"""What is coded, and in how many steps: what every backend's coder has in common. No TensorFlow."""
+"""Symbols and streams, and what every backend's coder of them has in common. No TensorFlow."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from gllmm_tf.config import QUALITY_STEPS, ModelConfig
+
+if TYPE_CHECKING:
+    from gllmm_tf.zoo.model_file import ModelFile
 
 Listener = Callable[[int], object]
 """Called with the number of steps done since the last call."""
@@ -33,3 +39,75 @@ class Latents(NamedTuple):
 def num_steps(height: int, width: int) -> int:
     """Steps in which y [height, width, N] is coded: a step has the positions of one `column + 3 row`."""
     return width + 3 * (height - 1)
+
+
+class Coder(abc.ABC):
+    """Turns the symbols of one model into streams and back, exactly, for any number of threads.
+
+    ```
+    z_hat --> z tables -----------------------------------> z stream
+      `--> h_s --> phi --> mixtures --> decisions of y_hat --> y stream
+    ```
+
+    A quality index counts sixteenths of a quality step above quality 1; it is 0 for a fixed rate.
+
+    Args:
+        model_file: `ModelFile`.
+
+    Attributes:
+        config: `ModelConfig`.
+    """
+
+    def __init__(self, model_file: ModelFile):
+        self.config: ModelConfig = model_file.config
+
+    @property
+    def highest_index(self) -> int:
+        """The quality index of the model's highest quality."""
+        return QUALITY_STEPS * ((self.config.num_qualities or 1) - 1)
+
+    @abc.abstractmethod
+    def encode(
+        self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
+    ) -> Streams:
+        """Symbols to streams.
+
+        Args:
+            y_hat: Integers [h, w, N] of any real dtype, h and w multiples of 4.
+            z_hat: Integers [h / 4, w / 4, N].
+            index: Quality index.
+            tell: Called with the number of steps done, `wavefront.num_steps` in all.
+
+        Raises:
+            OutOfMemoryError: there is too little memory for a latent of this size.
+        """
+
+    @abc.abstractmethod
+    def decode(
+        self,
+        streams: Streams,
+        shape: tuple[int, int],
+        index: int,
+        *,
+        tell: Listener | None = None,
+    ) -> Latents:
+        """Streams to symbols.
+
+        Args:
+            streams: What `encode` returned.
+            shape: (rows, columns) of z.
+            index: Quality index.
+            tell: As in `encode`.
+
+        Raises:
+            FormatError: the streams are damaged, or of another model.
+            OutOfMemoryError: there is too little memory for a latent of this size.
+        """
+
+    @abc.abstractmethod
+    def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
+        """float32 integers [h, w, 2 N] of the exact h_s, in units of 2^-`ACTIVATION_BITS`."""
+
+    @abc.abstractmethod
+    def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float:
+        """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""

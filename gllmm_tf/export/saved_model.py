@@ -185,8 +185,9 @@ def _run(transform, x):
     """The transform, fenced off from what is around it.
 
     TensorFlow rewrites sums and products of neighbouring operations, which then round otherwise. The
-    codec runs a transform as a graph of its own (`gllmm_tf.tiling`), so nothing may be moved across its
-    ends here, or pixels would differ. EnsureShape is an operation that the optimiser leaves in its place.
+    codec runs a transform as a graph of its own (`codec/tensorflow_tiling.py`), so nothing may be moved
+    across its ends here, or pixels would differ. EnsureShape is an operation that the optimiser leaves in
+    its place.
     """
     x = tf.ensure_shape(x, [None, None, None, x.shape[-1]])
     for layer in transform.path:

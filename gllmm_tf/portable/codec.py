@@ -19,21 +19,9 @@ from gllmm_tf.zoo.model_file import ModelFile
 
 
 class PortableCodec(Codec):
-    """A loaded model, for any number of threads: each stage works on one picture at a time.
+    """See `Codec`.
 
     A search for better latents (`refine`) needs gradients, and loads TensorFlow for them.
-
-    Args:
-        model_file: `ModelFile`.
-        tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
-            chooses the length by the memory that there is. A tile is as wide as the picture's shorter
-            side.
-        memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
-            None for what the system's limits leave.
-
-    Attributes:
-        networks: `PixelNetworks`.
-        coder: `LatentCoder`.
     """
 
     networks: PixelNetworks

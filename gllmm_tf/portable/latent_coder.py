@@ -1,10 +1,4 @@
-"""Symbols to streams and back, exactly, without TensorFlow.
-
-```
-z_hat --> z tables -----------------------------------> z stream
-  `--> h_s --> phi --> mixtures --> decisions of y_hat --> y stream
-```
-"""
+"""Symbols to streams and back, exactly, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gllmm_tf.coding.streams import Latents, Listener, Streams
+from gllmm_tf.coding.streams import Coder, Latents, Listener, Streams
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import FormatError, running_out_of_memory
 from gllmm_tf.portable import blas, constants, symbols, wavefront
@@ -28,46 +22,24 @@ INFORMATION_POSITIONS = 256  # of y at once, where information is summed
 _DAMAGED = "the streams are damaged although the checksum fits; make the file again"
 
 
-class LatentCoder:
-    """The coder of one model, for any number of threads.
-
-    A quality index counts sixteenths of a quality step above quality 1; it is 0 for a fixed rate.
-
-    Args:
-        model_file: `ModelFile`.
+class LatentCoder(Coder):
+    """See `Coder`.
 
     Attributes:
-        config: `ModelConfig`.
         networks: `FixedPointNetworks`.
     """
 
     def __init__(self, model_file: ModelFile):
+        super().__init__(model_file)
         exact = model_file.exact
-        self.config = model_file.config
         self.networks = FixedPointNetworks(exact, self.config.num_filters, self.config.num_groups)
         self._table = SymbolTable(exact["z/cdf"])
         self._offset = np.asarray(exact["z/offset"], np.int64)
         self._empty = exact.get(constants.EMPTY)
 
-    @property
-    def highest_index(self) -> int:
-        """The quality index of the model's highest quality."""
-        return QUALITY_STEPS * ((self.config.num_qualities or 1) - 1)
-
     def encode(
         self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
     ) -> Streams:
-        """Symbols to streams.
-
-        Args:
-            y_hat: Integers [h, w, N] of any real dtype, h and w multiples of 4.
-            z_hat: Integers [h / 4, w / 4, N].
-            index: Quality index.
-            tell: Called with the number of steps done, `wavefront.num_steps` in all.
-
-        Raises:
-            OutOfMemoryError: there is too little memory for a latent of this size.
-        """
         with blas.one_thread(), running_out_of_memory("coding the latents"):
             coder = RangeEncoder()
             shifted = np.asarray(z_hat).astype(np.int64) - self._offset
@@ -82,18 +54,6 @@ class LatentCoder:
         *,
         tell: Listener | None = None,
     ) -> Latents:
-        """Streams to symbols.
-
-        Args:
-            streams: What `encode` returned.
-            shape: (rows, columns) of z.
-            index: Quality index.
-            tell: As in `encode`.
-
-        Raises:
-            FormatError: the streams are damaged, or of another model.
-            OutOfMemoryError: there is too little memory for a latent of this size.
-        """
         with blas.one_thread(), running_out_of_memory("decoding the latents"):
             rows, columns = (int(side) for side in shape)
             decoder = RangeDecoder(streams.z)
@@ -105,12 +65,10 @@ class LatentCoder:
             return Latents(y_hat, z_hat.astype(np.float32))
 
     def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
-        """float32 integers [h, w, 2 N] of the exact h_s, in units of 2^-8."""
         with blas.one_thread(), running_out_of_memory("the hyper synthesis"):
             return self.networks.hyper_synthesis(z_hat, index)
 
     def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float:
-        """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
         with blas.one_thread(), running_out_of_memory("the information content"):
             latent = self.whole_latent(z_hat, index)
             cells = latent.cells(np.asarray(y_hat))

@@ -10,25 +10,25 @@ from gllmm_tf.codec import pixels
 from gllmm_tf.codec.regions import Region
 from gllmm_tf.config import LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.portable import transforms
-from gllmm_tf.portable.tiling import TiledTransform
+from gllmm_tf.portable.tiling import PortableTransform
 
 
 class PixelNetworks(pixels.PixelNetworks):
     """See `pixels.PixelNetworks`; transforms are functions of arrays, NCHW."""
 
     @functools.cached_property
-    def analysis_transforms(self) -> tuple[TiledTransform, TiledTransform]:
+    def analysis_transforms(self) -> tuple[PortableTransform, PortableTransform]:
         """g_a and h_a."""
         weights = self.file.weights
         g_a = transforms.analysis(self.config, weights["g_a"])
         h_a = transforms.hyper_analysis(self.config, weights["h_a"])
-        return TiledTransform(g_a, 3), TiledTransform(h_a, self.config.num_filters)
+        return PortableTransform(g_a, 3), PortableTransform(h_a, self.config.num_filters)
 
     @functools.cached_property
-    def synthesis_transform(self) -> TiledTransform:
+    def synthesis_transform(self) -> PortableTransform:
         """g_s."""
         g_s = transforms.synthesis(self.config, self.file.weights["g_s"])
-        return TiledTransform(g_s, self.config.num_filters)
+        return PortableTransform(g_s, self.config.num_filters)
 
     def gains(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `pixels.PixelNetworks`."""

@@ -16,7 +16,7 @@ from portable import random_models
 import gllmm_tf
 from gllmm_tf import config
 from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
-from gllmm_tf.codec.tiling import TiledTransform
+from gllmm_tf.codec.tensorflow_tiling import TensorFlowTransform
 from gllmm_tf.errors import FormatError, ImageError, ModelError
 from gllmm_tf.files import container
 from gllmm_tf.model.compression import CompressionModel, build
@@ -341,7 +341,7 @@ def test_shipped_models_are_listed_and_load():
 def test_a_stage_works_on_one_picture_at_a_time(tiny_tensorflow_codec, sample_pixels, monkeypatch):
     """Kernels of TensorFlow 2.14 crash when threads share one with pictures of different shapes."""
     at_work, most = [], []
-    tiles = TiledTransform.tiles
+    tiles = TensorFlowTransform.tiles
 
     def watched(transform, *args):
         at_work.append(1)
@@ -350,7 +350,7 @@ def test_a_stage_works_on_one_picture_at_a_time(tiny_tensorflow_codec, sample_pi
         yield from tiles(transform, *args)
         at_work.pop()
 
-    monkeypatch.setattr(TiledTransform, "tiles", watched)
+    monkeypatch.setattr(TensorFlowTransform, "tiles", watched)
     pictures = [sample_pixels, sample_pixels.transpose(1, 0, 2), sample_pixels[:40], sample_pixels]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(tiny_tensorflow_codec.compress, pictures))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gllmm_tf.codec.tiling import Span, TiledTransform, inputs_per_output, needed, spans_of_path
+from gllmm_tf.codec.tensorflow_tiling import TensorFlowTransform
+from gllmm_tf.codec.tiling import Span, inputs_per_output, needed, spans_of_path
 from gllmm_tf.layers import CausalConv2D, TransposedConv2D
 from gllmm_tf.model.transforms import AnalysisTransform, HyperAnalysisTransform, SynthesisTransform
 
@@ -73,13 +74,13 @@ def test_unknown_layers_are_refused():
 
 @pytest.fixture(scope="module", params=TRANSFORMS)
 def tiled(request):
-    """(stride, untiled function, `TiledTransform`) with random weights and biases."""
+    """(stride, untiled function, `TensorFlowTransform`) with random weights and biases."""
     name = request.param
     tf.keras.utils.set_random_seed(5)
     transform = TRANSFORMS[name]()
     stride = STRIDES[name]
     example = tf.zeros([1, stride, stride, CHANNELS[name]])
-    result = TiledTransform(transform.path, example)
+    result = TensorFlowTransform(transform.path, example)
     for variable in transform.weights:
         if "bias" in variable.name:
             variable.assign(tf.random.normal(variable.shape, stddev=0.3))

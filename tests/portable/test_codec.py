@@ -237,7 +237,7 @@ def test_memory_that_runs_out(codec, monkeypatch):
     def fail(x):
         raise MemoryError("Failed to allocate memory for requested buffer of size 1")
 
-    monkeypatch.setattr(tiling.TiledTransform, "whole", lambda self: fail)
+    monkeypatch.setattr(tiling.PortableTransform, "whole", lambda self: fail)
     with pytest.raises(OutOfMemoryError, match="not enough memory for the synthesis"):
         codec.decompress(data)
     with pytest.raises(OutOfMemoryError, match="smaller tiles"):

@@ -10,9 +10,12 @@ from portable import random_models  # noqa: E402
 from portable.test_transforms import PARTS  # noqa: E402
 
 from gllmm_tf.codec import networks as tf_networks  # noqa: E402
-from gllmm_tf.codec import tiling as tf_tiling  # noqa: E402
+from gllmm_tf.codec.regions import Span  # noqa: E402
+from gllmm_tf.codec.tensorflow_tiling import TensorFlowTransform  # noqa: E402
+from gllmm_tf.codec.tiling import spans_of_path  # noqa: E402
 from gllmm_tf.model import transforms as tf_transforms  # noqa: E402
-from gllmm_tf.portable import networks, tiling  # noqa: E402
+from gllmm_tf.portable import networks  # noqa: E402
+from gllmm_tf.portable.tiling import PortableTransform  # noqa: E402
 
 
 def keras_path(part, config):
@@ -35,7 +38,7 @@ def test_layers_and_weights(part, name):
     model.assign(part, layer)
     wanted = layer(tf.constant(x)).numpy()
     path = PARTS[part][0](model.config, model.weights[part])
-    y = tiling.TiledTransform(path, before).whole()(x.transpose(0, 3, 1, 2))
+    y = PortableTransform(path, before).whole()(x.transpose(0, 3, 1, 2))
     error = np.abs(y.transpose(0, 2, 3, 1) - wanted).max()
     assert error < 3e-6 * np.abs(wanted).max()
 
@@ -48,13 +51,12 @@ def test_the_same_tiles(part, name):
     before = 3 if part == "g_a" else model.config.num_filters
     ours = PARTS[part][0](model.config, model.weights[part])
     layer = keras_path(part, model.config)
-    theirs = tf_tiling.TiledTransform(layer.path, tf.zeros([1, 16, 16, before]))
-    ours_tiled = tiling.TiledTransform(ours, before)
+    theirs = TensorFlowTransform(layer.path, tf.zeros([1, 16, 16, before]))
+    ours_tiled = PortableTransform(ours, before)
     assert ours_tiled.bytes_per_sample() == theirs.bytes_per_sample()
     for size, region in ((320, None), (320, (3, 7)), (640, (19, 20))):
         spans = [
-            m.spans_of_path(path, size, region and m.Span(*region))
-            for m, path in pairs(ours, layer)
+            spans_of_path(path, size, region and Span(*region)) for path in (ours, list(layer.path))
         ]
         assert spans[0] == spans[1]
         for args in (((size, 160), 96, None), ((64, size), 32, None)):
@@ -62,10 +64,6 @@ def test_the_same_tiles(part, name):
     for memory in (1 << 20, 30 << 20):
         args = (320, 480), memory, 16
         assert ours_tiled.tile_length(*args) == theirs.tile_length(*args)
-
-
-def pairs(ours, layer):
-    return (tiling, ours), (tf_tiling, list(layer.path))
 
 
 def test_the_same_gains():

@@ -10,13 +10,8 @@ pytest.importorskip("onnxruntime")
 from portable import layer_reference, random_models  # noqa: E402
 from portable.test_transforms import PARTS  # noqa: E402
 
-from gllmm_tf.portable.tiling import (  # noqa: E402
-    Span,
-    TiledTransform,
-    inputs_per_output,
-    needed,
-    spans_of_path,
-)
+from gllmm_tf.codec.tiling import Span, inputs_per_output, needed, spans_of_path  # noqa: E402
+from gllmm_tf.portable.tiling import PortableTransform  # noqa: E402
 
 STRIDES = {"g_a": 16, "g_s": 1, "h_a": 4}
 N = random_models.CONFIGS["variable"].num_filters
@@ -80,9 +75,9 @@ def test_unknown_layers_are_refused():
 
 @pytest.fixture(scope="module", params=list(PARTS))
 def tiled(request):
-    """(stride, channels, `TiledTransform`)."""
+    """(stride, channels, `PortableTransform`)."""
     part = request.param
-    return STRIDES[part], CHANNELS[part], TiledTransform(path_of(part), CHANNELS[part])
+    return STRIDES[part], CHANNELS[part], PortableTransform(path_of(part), CHANNELS[part])
 
 
 def join(transform, x, length, region=None):

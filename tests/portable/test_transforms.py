@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from portable import random_models
 
+from gllmm_tf.codec.tiling import inputs_per_output
 from gllmm_tf.errors import ModelError
 from gllmm_tf.portable import tiling, transforms
 
@@ -21,7 +22,7 @@ def test_strides_and_channels(part, name):
     make, stride = PARTS[part]
     path = make(model.config, model.weights[part])
     n = model.config.num_filters
-    assert tiling.inputs_per_output(path) == stride
+    assert inputs_per_output(path) == stride
     assert tiling.channels(path, 3 if part == "g_a" else n) == (3 if part == "g_s" else n)
 
 
