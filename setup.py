@@ -60,32 +60,32 @@ setup(
     python_requires=">=3.9",
     install_requires=[
         *TENSORFLOW,
-        "numpy>=1.23.5",  # arrays
-        "onnxruntime>=1.16",  # the transforms of the portable backend
-        "pillow>=10.1",  # reading and writing pictures
-        "absl-py>=1.4",  # flags of the scripts
-        "tqdm>=4.60",  # progress bars
-        "threadpoolctl>=3.1",  # one BLAS thread for the small products of portable coding
+        "numpy>=1.23.5,<3",  # arrays
+        "onnxruntime>=1.16,<2",  # the transforms of the portable backend
+        "pillow>=10.1,<14",  # reading and writing pictures
+        "absl-py>=1.4,<3",  # flags of the scripts
+        "tqdm>=4.60,<5",  # progress bars
+        "threadpoolctl>=3.1,<4",  # one BLAS thread for the small products of portable coding
     ],
     extras_require={
         "tensorflow": TENSORFLOW,  # named in errors where it is missing
         "experiments": [
-            "scipy>=1.9",  # PCHIP for BD-rates, distributions of the originals' loop
-            "matplotlib>=3.5",  # plots
+            "scipy>=1.9,<2",  # PCHIP for BD-rates, distributions of the originals' loop
+            "matplotlib>=3.5,<4",  # plots
         ],
         "codecs": [
-            "imagecodecs>=2023.1.23",  # JPEG XL in experiments/rate_distortion/rate_distortion.py
-            "pillow-heif>=0.13",  # HEIF there; imagecodecs' wheels come without it
+            "imagecodecs>=2023.1.23,<2028",  # JPEG XL in experiments/rate_distortion/rate_distortion.py
+            "pillow-heif>=0.13,<2",  # HEIF there; imagecodecs' wheels come without it
         ],
         "formats": [
-            "pillow>=11.3",  # AVIF, which its wheels hold since then
+            "pillow>=11.3,<14",  # AVIF, which its wheels hold since then
             "pillow-heif>=0.22,<2",  # HEIC
             # JPEG XL; 1.3.4 is the last with wheels for Python 3.9
             "pillow-jxl-plugin>=1.3,<2; python_version >= '3.10'",
             "pillow-jxl-plugin>=1.3,<=1.3.4; python_version < '3.10'",
         ],
         "originals": [
-            "range-coder>=1.1",  # the coder of the released code, for experiments/speed/entropy_speed.py
+            "range-coder>=1.1,<2",  # the coder of the released code, for experiments/speed/entropy_speed.py
         ],
         "serve": [
             "starlette>=0.49,<2",  # HTTP endpoints; 0.49 is the last for Python 3.9
@@ -96,11 +96,11 @@ setup(
             "apache-beam>=2.69,<3; python_version < '3.14'",  # many machines; 2.69 is the last for 3.9
         ],
         "test": [
-            "pytest>=7",
+            "pytest>=7,<10",
             "pytest-xdist>=3.7,<4",  # test files side by side; 3.7 can leave them in their order
             "pytest-cov>=5,<8",  # which lines the tests reach
             "httpx>=0.24,<1",  # Starlette's test client
-            "scipy>=1.9",  # closed forms as oracles
+            "scipy>=1.9,<2",  # closed forms as oracles
             # checks ONNX files; 1.19 needs a newer ml_dtypes than these versions of TensorFlow
             *("onnx>=1.15,<1.19" + version for version in (TF_2_14, TF_2_17)),
             "ruff>=0.17,<0.18",  # formatter and linter of the whole tree; a minor version may reformat
