@@ -86,3 +86,21 @@ def test_manual():
         assert not line.startswith("'")
         assert not line.startswith(".") or line.split()[0] in known
     assert lines[lines.index(".B \\-q, \\-\\-quality QUALITY") + 1].startswith("1 (smallest)")
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="needs fish")
+@pytest.mark.parametrize(
+    "line, offered",
+    [
+        ("gllmm comp", ["compare", "completion", "compress"]),
+        ("gllmm compress --target", ["--target_bpp", "--target_psnr", "--target_size"]),
+        ("gllmm compress --backend p", ["portable"]),
+        ("gllmm completion f", ["fish"]),
+    ],
+)
+def test_fish(tmp_path, line, offered):
+    script = completion.fish(PARSER) + f"complete -C '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert sorted(row.split("\t")[0] for row in done.stdout.splitlines()) == offered
