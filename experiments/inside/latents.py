@@ -41,7 +41,7 @@ class Latents:
 def look_inside(model_name: str | None, image: np.ndarray, quality: float | None) -> Latents:
     """Codes uint8 [H, W, 3] and returns what the float model thinks of its latents."""
     stored = registry.read_model(model_name)
-    codec, model = gllmm_tf.Codec(stored), CompressionModel.load(stored)
+    codec, model = gllmm_tf.Codec.of(stored), CompressionModel.load(stored)
     encoded = codec.encode(image, quality)
     y_hat, z_hat = (tf.cast(latent, tf.float32)[None] for latent in encoded.latents)
     inverse_z, phi_offset = 1.0, 0.0

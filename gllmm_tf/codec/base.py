@@ -59,8 +59,7 @@ class Decoded(NamedTuple):
 class Codec:
     """A loaded model, for any number of threads: each stage works on one picture at a time.
 
-    `Codec.load` and `Codec.of` make one, of the class that belongs to the backend. Classes of backends
-    are made directly.
+    `Codec.load` and `Codec.of` make one, of the class that belongs to the backend.
 
     Args:
         model_file: `ModelFile`.
@@ -85,6 +84,8 @@ class Codec:
     needs: Backend
 
     def __init__(self, model_file: ModelFile, tile: int = 0, memory: int | None = None):
+        if type(self) is Codec:
+            raise TypeError("make a codec by Codec.load or Codec.of, which choose its backend")
         self._tile = checks.check_count("tile", tile, 0)
         self._memory = Memory(self.needs, checks.check_count("memory", memory, 1))
         self._process = os.getpid()
@@ -109,7 +110,7 @@ class Codec:
             name_or_path: None for the default.
             backend: "portable" (onnxruntime and NumPy), "tensorflow", or "auto": the portable one if
                 onnxruntime is installed.
-            **settings: `tile` and `memory`, see the classes of the backends.
+            **settings: `tile` and `memory`, see the class.
 
         Raises:
             ModelError: there is no such model, or it cannot be read.

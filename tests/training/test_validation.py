@@ -8,6 +8,7 @@ from integer_reference import flags_in_bytes
 from PIL import Image
 
 from gllmm_tf import Codec
+from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.coding import tables
 from gllmm_tf.model.compression import CompressionModel
 from gllmm_tf.training import validation
@@ -38,7 +39,7 @@ def test_files_of_a_trained_model_are_as_large_as_it_estimates():
     picture = np.asarray(Image.open(ASSET))[:256, :256]
     files = validation.compress(registry.DEFAULT_MODEL, picture[None], 2)
     x = tf.constant(picture[None] / np.float32(255))
-    codec, model = Codec.load(), CompressionModel.load()
+    codec, model = TensorFlowCodec.load(), CompressionModel.load()
     for quality, file in enumerate(files, 1):
         out = model(x, tf.constant([float(quality)]), training=False)
         estimate = float(out.y_bits[0] + out.z_bits[0]) / 8
