@@ -6,5 +6,5 @@ pixels            pixels <-> latents, tile by tile, whatever computes the transf
 tiling            transforms over tiles, whatever computes them
 networks          the transforms with TensorFlow, and their tensorflow_tiling; tensorflow_codec has both
 padding           how a picture is continued to multiples of 64
-refinement        latents chosen for one picture
+refinement        latents chosen for one picture, by descent
 """

@@ -1,16 +1,8 @@
 """Latents chosen for one picture: better files from the same model, for a slower encoder.
 
-g_a guesses the latents and rounding treats each alone. Refinement goes on from there, by descent on
-what the model was trained for, lambda D + R, as a function of y. Round t of T takes
-
-    y <- y - step_t g_c / h_c        step_t = STEP (1 + cos(pi t / T)) / 2
-
-with the gradient g at round(y), passed straight through the rounding, and a curvature h_c per channel,
-the root mean square of the first gradient over that of the rounding error: near g_a's guess, which is
-about the best y that need not be integer, the gradient is the curvature times that error. Early steps
-are long enough to try other integers in many places at once, late ones settle. The best round counts,
-plain rounding included. z stays. The idea is that of J. Campos et al., "Content adaptive optimization
-for neural image compression", 2019.
+g_a guesses the latents and rounding treats each alone. Refinement goes on from there, by descent
+(`descent.py`) on what the model was trained for, lambda D + R, as a function of y. z stays. The idea is
+that of J. Campos et al., "Content adaptive optimization for neural image compression", 2019.
 
 A large picture is worked on in blocks, one after the other. What a block changes is judged a few
 latents beyond it; its surroundings further out are there, at their present integers, but do not count.
@@ -24,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf import losses
+from gllmm_tf.codec.descent import Descent, descend
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
 from gllmm_tf.config import LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError
@@ -31,12 +24,10 @@ from gllmm_tf.layers.precision import in_float32
 from gllmm_tf.metrics import MS_SSIM_MIN_SIZE
 from gllmm_tf.model.compression import CompressionModel
 
-STEP = 0.06  # in quantisation steps where gradient and curvature are of their usual ratio
 WHOLE = 48 * 48  # latents: a picture of at most so many is one block
 BLOCK = 32  # latents a side of other pictures' blocks, at most
 JUDGED = 3  # latents beyond a block's border whose pixels count
 SURROUNDINGS = 6  # latents beyond a block's border that are there
-_SMALLEST_ERROR = 1e-3  # mean square of the rounding error of a channel that is always zero
 
 
 class Refiner:
@@ -44,21 +35,24 @@ class Refiner:
 
     Args:
         model_file: `ModelFile`.
+        descent: Finds the integers of a block.
 
     Attributes:
         cost: lambda D + R in bits as a graph of (y_hat, phi, x, weight, inverse gain, lambda).
+        cost_and_gradient: The same with its gradient with respect to y_hat.
 
     Raises:
         ModelError: the file does not say for which lambda the model was trained.
     """
 
-    def __init__(self, model_file):
+    def __init__(self, model_file, descent: Descent = descend):
         self._lambdas = model_file.config.lambdas or model_file.info.get("lambdas")
         if not self._lambdas:
             raise ModelError(
                 "the model does not say for which lambda it was trained; omit the refinement",
                 "refine",
             )
+        self._descent = descent
         self._metric = model_file.config.metric
         with in_float32():
             self._model = CompressionModel.load(model_file)
@@ -72,7 +66,7 @@ class Refiner:
         signature = [array(filters), array(2 * filters), array(3), array(1), gain, scalar]
         graph = functools.partial(tf.function, input_signature=signature, autograph=False)
         self.cost = graph(self._cost_of)
-        self._cost_and_gradient = graph(self._differentiate)
+        self.cost_and_gradient = graph(self._differentiate)
 
     def refine(self, read_x, size, y, phi, inverse_gain, index, rounds, tell=None):
         """Returns integers y_hat, float32 [h, w, N].
@@ -107,30 +101,9 @@ class Refiner:
                 tf.constant(inverse_gain, tf.float32),
                 multiplier,
             )
-            window = y_hat[r, c].copy()
-            window[inner_r, inner_c] = y[rows, columns]
-            best = self._descend(window, (inner_r, inner_c), fixed, rounds, tell)
-            y_hat[rows, columns] = best
+            cost = _BlockCost(self, y_hat[r, c], (inner_r, inner_c), fixed)
+            y_hat[rows, columns] = self._descent(y[rows, columns], cost, rounds, tell)
         return y_hat
-
-    def _descend(self, y, inner, fixed, rounds, tell):
-        """Returns the block's integers of the best round; y is changed."""
-        best, best_cost, curvature = np.round(y)[inner], math.inf, None
-        for t in range(rounds):
-            rounded = np.round(y)
-            cost, gradient = self._cost_and_gradient(rounded[None], *fixed)
-            gradient = gradient.numpy()[0][inner]
-            if cost < best_cost:
-                best, best_cost = rounded[inner], float(cost)
-            if curvature is None:
-                error = np.mean((rounded - y)[inner] ** 2, (0, 1)) + _SMALLEST_ERROR
-                curvature = np.sqrt(np.mean(gradient**2, (0, 1)) / error) + 1e-30
-            step = STEP * (1 + math.cos(math.pi * t / rounds)) / 2
-            y[inner] -= step * gradient / curvature
-            if tell is not None:
-                tell()
-        last = np.round(y)
-        return last[inner] if self.cost(last[None], *fixed) < best_cost else best
 
     def _cost_of(self, y_hat, phi, x, weight, inverse_gain, multiplier):
         """lambda D + R in bits."""
@@ -148,6 +121,32 @@ class Refiner:
             tape.watch(y_hat)
             cost = self._cost_of(y_hat, *fixed)
         return cost, tape.gradient(cost, y_hat)
+
+
+class _BlockCost:
+    """lambda D + R as a function of one block's integers, see `descent.Cost`.
+
+    Args:
+        refiner: Whose graphs are used.
+        window: float32 [rows, columns, N], the integers of the block and its surroundings.
+        inner: The block's place in it, two slices.
+        fixed: The graphs' other arguments.
+    """
+
+    def __init__(self, refiner, window, inner, fixed):
+        self._refiner, self._inner, self._fixed = refiner, inner, fixed
+        self._window = window.copy()
+
+    def at(self, y_hat):
+        return float(self._refiner.cost(self._with(y_hat), *self._fixed))
+
+    def slope(self, y_hat):
+        cost, gradient = self._refiner.cost_and_gradient(self._with(y_hat), *self._fixed)
+        return float(cost), gradient.numpy()[0][self._inner]
+
+    def _with(self, y_hat):
+        self._window[self._inner] = y_hat
+        return self._window[None]
 
 
 def blocks(size):

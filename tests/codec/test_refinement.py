@@ -11,7 +11,7 @@ from PIL import Image
 from gllmm_tf import config, losses, metrics
 from gllmm_tf.cli import main as cli
 from gllmm_tf.cli.parser import parse_args
-from gllmm_tf.codec import refinement
+from gllmm_tf.codec import descent, refinement
 from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
 from gllmm_tf.errors import ModelError
@@ -64,7 +64,7 @@ def test_blocks_gain_about_as_much(codec, photo, monkeypatch):
 
 
 def test_what_does_not_help_is_not_taken(codec, photo, monkeypatch):
-    monkeypatch.setattr(refinement, "STEP", 50.0)
+    monkeypatch.setattr(descent, "STEP", 50.0)
     assert codec.compress(photo, 4, refine=3) == codec.compress(photo, 4)
 
 
