@@ -1,19 +1,21 @@
-"""How many rounds of refinement are worth their time?
+"""How many rounds of refinement are worth their time, and by which descent?
 
-    python -m experiments.rate_distortion.refinement_rounds
+    python -m experiments.rate_distortion.refinement_rounds --descents=straight,backtracking
 
-Codes pictures with 0, 3, 6, .. rounds (`gllmm_tf/codec/refinement.py`) into real files and decodes them:
+Codes pictures with 0, 3, 6, .. rounds (`gllmm_tf/codec/refinement.py`) into real files and decodes them,
+with the product's descent ("straight") or others (`descents.py`):
 
     cost     lambda 255^2 MSE + bits per pixel, what the model was trained for and the rounds lower
     worth    how far the cost is below that without rounds, in percent of the rate without rounds
     seconds  of the whole encoding, after one of the same size
 
 By default the pictures are the two sample photographs, which no model was trained on. The figures go
-to a CSV. About five minutes on two cores.
+to a CSV. Five to ten minutes per descent on two cores.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -22,15 +24,32 @@ from tqdm import tqdm
 
 from experiments.common import places, program, records
 from experiments.common.pictures import find_images, read_image
+from experiments.common.program import ExperimentError
 from experiments.rate_distortion.cost import cost_of, load_variable_rate, worth
+from experiments.rate_distortion.descents import DESCENTS
 from gllmm_tf import metrics
+from gllmm_tf.codec.refinement import Refiner
 
-FIELDS = ("image", "quality", "rounds", "bytes", "bpp", "psnr", "cost", "worth", "seconds")
+FIELDS = (
+    "image",
+    "quality",
+    "descent",
+    "rounds",
+    "bytes",
+    "bpp",
+    "psnr",
+    "cost",
+    "worth",
+    "seconds",
+)
 
 
-def measure(codec, path: str, quality: float, rounds: Sequence[int]) -> list[dict]:
+def measure(
+    codec, path: str, quality: float, rounds: Sequence[int], descent: str = "straight"
+) -> list[dict]:
     """Returns a row per number of rounds; `worth` is against the first of them."""
     image = read_image(path)
+    codec.refiner = Refiner(codec.model_file, DESCENTS[descent])
     codec.compress(image, quality, refine=1)
     rows = []
     for count in rounds:
@@ -41,23 +60,28 @@ def measure(codec, path: str, quality: float, rounds: Sequence[int]) -> list[dic
         bpp = 8 * len(data) / image[..., 0].size
         cost = cost_of(codec, quality, bpp, psnr)
         row = dict(rounds=count, bytes=len(data), bpp=bpp, psnr=psnr, cost=cost, seconds=seconds)
+        row["descent"] = descent
         rows.append({**row, "worth": worth(rows[0] if rows else row, row)})
     return rows
 
 
 def format_table(rows: Sequence[dict]) -> str:
-    """Returns a line per row, and the mean worth of each number of rounds."""
-    lines = ["picture               quality  rounds    bytes     PSNR    cost   worth  seconds"]
+    """Returns a line per row, and the mean worth of each descent and number of rounds."""
+    lines = [
+        "picture               quality  descent       rounds    bytes     PSNR    cost   worth  seconds"
+    ]
     for row in rows:
         lines.append(
-            "{image:22s} {quality:6g} {rounds:7d} {bytes:8d} {psnr:8.3f} {cost:7.4f} {worth:6.1f}% "
-            "{seconds:8.2f}".format(**row)
+            "{image:22s} {quality:6g}  {descent:13s} {rounds:6d} {bytes:8d} {psnr:8.3f} {cost:7.4f} "
+            "{worth:6.1f}% {seconds:8.2f}".format(**row)
         )
-    means = []
-    for count in dict.fromkeys(row["rounds"] for row in rows):
-        found = [row["worth"] for row in rows if row["rounds"] == count]
-        means.append(f"{count} rounds {sum(found) / len(found):.1f} %")
-    return "\n".join([*lines, "mean worth: " + ", ".join(means)])
+    for descent in dict.fromkeys(row["descent"] for row in rows):
+        means = []
+        for count in dict.fromkeys(row["rounds"] for row in rows):
+            found = [r["worth"] for r in rows if (r["descent"], r["rounds"]) == (descent, count)]
+            means.append(f"{count} rounds {sum(found) / len(found):.1f} %")
+        lines.append(f"mean worth, {descent}: " + ", ".join(means))
+    return "\n".join(lines)
 
 
 def define_flags() -> None:
@@ -65,6 +89,7 @@ def define_flags() -> None:
     program.define_model()
     program.define_qualities(["2", "5"])
     flags.DEFINE_list("rounds", ["3", "6", "10", "20", "40"], "Rounds; 0 is always there.")
+    flags.DEFINE_list("descents", ["straight"], f"Of {', '.join(DESCENTS)}.")
     flags.DEFINE_string("output", f"{places.RESULTS}/refinement_rounds.csv", "CSV.")
 
 
@@ -72,12 +97,14 @@ def main(f: flags.FlagValues) -> None:
     rounds = sorted({0, *program.numbers("rounds", f.rounds, int)})
     qualities = program.numbers("qualities", f.qualities)
     codec = load_variable_rate(f.model)
-    jobs = [(*item, quality) for item in find_images(f.images).items() for quality in qualities]
+    if unknown := set(f.descents) - set(DESCENTS):
+        raise ExperimentError(f"--descents: {', '.join(unknown)} is none of {', '.join(DESCENTS)}.")
+    jobs = list(itertools.product(find_images(f.images).items(), qualities, f.descents))
     rows = []
-    for name, path, quality in tqdm(jobs, unit="picture", leave=False):
+    for (name, path), quality, descent in tqdm(jobs, unit="job", leave=False):
         about = {"image": name, "quality": quality}
-        rows += [{**about, **row} for row in measure(codec, path, quality, rounds)]
-    records.write_csv(f.output, FIELDS, rows)
+        rows += [{**about, **row} for row in measure(codec, path, quality, rounds, descent)]
+        records.write_csv(f.output, FIELDS, rows)
     print(format_table(rows))
 
 

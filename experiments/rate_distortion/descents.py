@@ -1,0 +1,95 @@
+"""Descents that `refinement_rounds.py` compares with the product's (`gllmm_tf/codec/descent.py`).
+
+straight      the product's: steps whose lengths are fixed in advance
+backtracking  a step that raises the cost is taken back, and the steps after it are shorter; one that
+              lowers it makes them longer, so that more rounds never make a file worse
+softened      the gradient is taken part of the way back from round(y) to y, ever less so
+flips         no y at all: the integers that promise most move by one, fewer after a failure
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gllmm_tf.codec.descent import STEP, Cost, Descent, Tell, curvature, descend
+
+SHRINK, GROW = 0.5, 1.3  # of step or share after a failure and after a success
+FIRST_STEP = 0.04  # of `backtracking`
+SOFT = 0.5  # of the way from round(y) to y, in the first round
+SHARE = 0.2  # of the integers that promise anything, in the first round
+
+
+def _cosine(t: int, rounds: int) -> float:
+    return (1 + math.cos(math.pi * t / rounds)) / 2
+
+
+def _cheaper(best: np.ndarray, lowest: float, other: np.ndarray, cost: Cost) -> np.ndarray:
+    return other if cost.at(other) < lowest else best
+
+
+def backtracking(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> np.ndarray:
+    """See the module; a `Descent`."""
+    y, best, lowest, scale = y.copy(), np.round(y), math.inf, None
+    step, start, slope = FIRST_STEP, y.copy(), None
+    for t in range(rounds):
+        rounded = np.round(y)
+        value, gradient = cost.slope(rounded)
+        if scale is None:
+            scale = curvature(y, gradient)
+        if value < lowest:
+            step *= GROW if slope is not None else 1.0
+            best, lowest, start, slope = rounded, value, y, gradient
+        else:
+            step *= SHRINK
+        y = start - step * _cosine(t, rounds) * slope / scale
+        if tell is not None:
+            tell()
+    return _cheaper(best, lowest, np.round(y), cost)
+
+
+def softened(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> np.ndarray:
+    """See the module; a `Descent`."""
+    guess, scale, y = np.round(y), None, y.copy()
+    for t in range(rounds):
+        rounded = np.round(y)
+        part = SOFT * (1 - t / rounds) if t else 0.0
+        _, gradient = cost.slope(rounded + np.float32(part) * (y - rounded))
+        if scale is None:
+            scale = curvature(y, gradient)
+        y -= STEP * _cosine(t, rounds) * gradient / scale
+        if tell is not None:
+            tell()
+    return _cheaper(guess, cost.at(guess), np.round(y), cost)
+
+
+def flips(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> np.ndarray:
+    """See the module; a `Descent`. A move by one lowers the cost by |g| - h / 2, to second order."""
+    best, lowest, scale, slope = np.round(y), math.inf, None, None
+    share, tried = SHARE, best
+    for _ in range(rounds):
+        value, gradient = cost.slope(tried)
+        if scale is None:
+            scale = curvature(y, gradient)
+        if value < lowest:
+            share = min(1.0, share * (GROW if slope is not None else 1.0))
+            best, lowest, slope = tried, value, gradient
+        else:
+            share *= SHRINK
+        promise = np.abs(slope) - scale / 2
+        count = int(share * np.count_nonzero(promise > 0))
+        if count:
+            bound = np.partition(promise, -count, axis=None)[-count]
+            tried = best - np.sign(slope) * (promise >= bound)
+        if tell is not None:
+            tell()
+    return _cheaper(best, lowest, tried, cost)
+
+
+DESCENTS: dict[str, Descent] = {
+    "straight": descend,
+    "backtracking": backtracking,
+    "softened": softened,
+    "flips": flips,
+}
