@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from gllmm_tf.cli.inputs import expand
 from gllmm_tf.cli.job import PROGRAM, Abort, Job, Report
 from gllmm_tf.cli.jobs import each, read_gllmm
+from gllmm_tf.cli.model_table import models
 from gllmm_tf.cli.reports import Voice, facts_of, failure, info_report, say
 from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
@@ -35,22 +36,6 @@ def info(args: argparse.Namespace) -> int:
         return tell
 
     return 0 if each(jobs, info, voice, progress=False) == len(jobs) else 1
-
-
-def models(args: argparse.Namespace) -> int:
-    del args
-    try:
-        found = registry.models()
-    except GllmmError as error:
-        raise Abort(str(error)) from error
-    if not found:
-        raise Abort("no models ship with this installation; give --model the path of one")
-    for name, info in found.items():
-        say(name)
-        say(f"  file: {registry.path_of(name)}")
-        for key, value in info.items():
-            say(f"  {key}: {value}")
-    return 0
 
 
 def export(args: argparse.Namespace) -> int:

@@ -65,7 +65,7 @@ def make_parser(program: str = PROGRAM) -> Parser:
     _add_info(commands)
     _add_evaluate(commands)
     _add_compare(commands)
-    commands.add_parser("models", help="models that ship with the package")
+    _add_models(commands)
     _add_export(commands)
     # Its flags are those of train.py: `main.run` hands them on before they come here.
     commands.add_parser("train", help="train a model, or continue a training", add_help=False)
@@ -132,6 +132,15 @@ def _add_decompress(commands) -> None:
     )
     _add_limits(command)
     _add_talk(command, "print bpp and times")
+
+
+def _add_models(commands) -> None:
+    command = commands.add_parser(
+        "models",
+        help="models that ship with the package",
+        description="Lists the models of the package and those in the folders of GLLMM_MODELS.",
+    )
+    _add_talk(command, "print how each was trained, and what was measured")
 
 
 def _add_info(commands) -> None:

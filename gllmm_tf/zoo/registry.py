@@ -67,6 +67,18 @@ def path_of(name: str) -> str:
     return _paths()[name]
 
 
+def identity_of(name: str) -> bytes:
+    """The 8 bytes that stand in every file of a model that is found.
+
+    Raises:
+        KeyError: there is none of this name. ModelError: it cannot be read.
+    """
+    path = path_of(name)
+    if name in RELEASED and os.path.dirname(path) == FOLDER:  # which need not be read to be known
+        return bytes.fromhex(RELEASED[name])
+    return _read(path).identity
+
+
 def models() -> dict[str, dict[str, Any]]:
     """`{name: info}` of the models: how each was trained and what was measured."""
     from gllmm_tf.zoo.model_file import ModelFile

@@ -1,18 +1,21 @@
 """Every command from end to end, with a tiny model."""
 
 import csv
+import json
 import os
 import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
 from cli.commandline import error_line, gllmm, process
 from PIL import Image
 
-from gllmm_tf.cli import evaluation
+from gllmm_tf.cli import evaluation, model_table
 from gllmm_tf.files import container
 from gllmm_tf.files.colour import make_profile
+from gllmm_tf.zoo import registry
 
 MODEL_NAME = "tiny-for-tests"
 
@@ -192,8 +195,48 @@ def test_model_is_found_by_identity(compressed, shipped, capsys):
     assert pathlib.Path("again.gllmm").read_bytes() == compressed.read_bytes()
     assert gllmm("info", compressed) == 0
     assert f"model      {MODEL_NAME} (" in capsys.readouterr().out
+
+
+def test_models(shipped, capsys, tmp_path, monkeypatch, tiny_model_path):
+    """The default has a star; what a record lacks is a dash; everything with -v and --json."""
+    shutil.copy(tiny_model_path, tmp_path / "another.npz")
+    monkeypatch.setenv(registry.VARIABLE, str(tmp_path))
     assert gllmm("models") == 0
-    assert MODEL_NAME in capsys.readouterr().out
+    head, *rows, note = capsys.readouterr().out.splitlines()
+    names = [row.split("  ")[0] for row in rows]
+    assert names == sorted([f"{MODEL_NAME} *", "another"]) and note.startswith("* the default")
+    identity = registry.identity_of("another").hex()
+    assert identity in rows[0] and head.index("identity") == rows[0].index(identity)
+    assert rows[0].split()[-2] == "-"  # gigapixels seen
+    assert gllmm("models", "-v") == 0
+    assert f"  file: {tmp_path}/another.npz" in capsys.readouterr().out
+    assert gllmm("models", "--json") == 0
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [o["default"] for o in objects] == [False, True]
+    assert [o["identity"] for o in objects] == [identity] * 2
+
+
+def test_facts_of_a_model():
+    """What it started from counts as seen; both ends of its range are told."""
+    started = {"pixels_seen": 2_000_000_000, "started_from": {"pixels_seen": 500_000_000}}
+    ends = [{"bpp": 0.1, "psnr": 27.0}, {"bpp": 0.5, "psnr": 31.0}, {"bpp": 1.0, "psnr": 35.0}]
+    info = {
+        "metric": "mse",
+        "lambdas": [0.01, 0.02, 0.03],
+        "validation": {"qualities": ends},
+        "pixels_seen": 1_000_000_000,
+        "started_from": started,
+    }
+    row = dict(zip(model_table.HEAD[2:], model_table.cells(info)))
+    assert row == {
+        "trained for": "mse",
+        "qualities": "1 to 3",
+        "bpp": "0.100 to 1.000",
+        "PSNR, dB": "27.0 to 35.0",
+        "gigapixels seen": "3.5",
+    }
+    fixed = model_table.cells({"lambda": 0.01, "validation": {"qualities": ends[:1]}})
+    assert fixed == ("-", "fixed", "0.100", "27.0", "-")
 
 
 # ------------------------------------------------------------------------------- several files
