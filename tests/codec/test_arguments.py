@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from portable import random_models
 
+from gllmm_tf import Codec
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.portable.codec import PortableCodec
 
@@ -122,3 +123,9 @@ def test_forked_children(codec, data):
     ):
         assert "load a codec in each process" in in_child(use)
     assert in_child(lambda: PortableCodec(MODEL).compress(IMAGE)) == data
+
+
+def test_the_facade_makes_no_codec_by_itself(tiny_codec):
+    with pytest.raises(TypeError, match="Codec.load or Codec.of"):
+        Codec(tiny_codec.model_file)
+    assert type(Codec.of(tiny_codec.model_file)) is type(tiny_codec)
