@@ -19,6 +19,7 @@ import sys
 import numpy as np
 import pages
 import pytest
+from conftest import TENSORFLOW
 from PIL import Image
 
 from gllmm_tf.cli.parser import parse_args
@@ -136,6 +137,16 @@ SHORTER = {
 }
 """{page: [(what it says, what the test does)]}, in commands and in Python."""
 
+NEED_TENSORFLOW = {
+    "README.md",
+    "docs/export.md",
+    "docs/model.md",
+    "docs/training.md",
+    "docs/tutorial.md",
+    "docs/usage.md",
+}
+"""Pages with a command that trains, refines or writes a SavedModel."""
+
 SHORT = (
     "--steps=2 --batch=1 --patch=64 --validation_images=2 --validation_size=64 --validation_files=0"
 )
@@ -237,6 +248,8 @@ def shorten(page, text):
 
 @pytest.mark.parametrize("page", PLAYED)
 def test_commands_run(page, programs, checkout):
+    if page in NEED_TENSORFLOW and not TENSORFLOW:
+        pytest.skip("TensorFlow is not installed")
     session = ["set -eu", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
     for line, command in steps_of(page):
         session += [f"echo '{page}, line {line}' > line", command]
@@ -304,6 +317,7 @@ print(json.dumps(known))
 """
 
 
+@pytest.mark.skipif(not TENSORFLOW, reason="TensorFlow is not installed")
 def test_unplayed_commands_have_known_flags(programs):
     experiments, wrong = {}, []
     for page, command in unplayed_commands():

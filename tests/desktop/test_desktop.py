@@ -71,7 +71,7 @@ def test_type_is_that_of_the_format():
     assert match.get("value").encode().decode("unicode_escape").encode("latin-1") == MAGIC
 
 
-@needs("update-mime-database", "xdg-mime")
+@needs("update-mime-database", "xdg-mime", "mimetype")  # which xdg-mime asks without a desktop
 def test_desktop_knows_the_format_by_name_and_by_content(share, nameless, tmp_path):
     environment = {
         "XDG_DATA_HOME": str(share),
