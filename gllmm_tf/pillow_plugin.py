@@ -95,7 +95,7 @@ class _Decoder(ImageFile.PyDecoder):
 
     _pulls_fd = True
 
-    def decode(self, buffer: bytes) -> tuple[int, int]:
+    def decode(self, buffer: Any) -> tuple[int, int]:
         del buffer  # Pillow hands over the file instead
         with _errors_of_pillow(self.args[0], OSError):
             data = cast(BinaryIO, self.fd).read()

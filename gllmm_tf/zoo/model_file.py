@@ -98,7 +98,7 @@ class ModelFile:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the file under a temporary name and renames it."""
-        arrays = {
+        arrays: dict[str, Any] = {
             "config": np.array(self.config.to_json()),
             "info": np.array(json.dumps(self.info, sort_keys=True)),
         }
