@@ -60,10 +60,13 @@ $(JAX_VENV)/.python: Makefile
 	  : > $@; \
 	fi
 
-# The half without TensorFlow. The file .python is empty where this machine has no such Python.
+# The half without TensorFlow. The file .python is empty where this machine has no such Python, or where
+# the tests have run under one already.
 $(PORTABLE_VENV)/.python: setup.py
 	@mkdir -p $(PORTABLE_VENV)
-	@if [ -n "$(PORTABLE_PYTHON)" ]; then \
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then \
+	  : > $@; \
+	elif [ -n "$(PORTABLE_PYTHON)" ]; then \
 	  $(PORTABLE_PYTHON) -m venv $(PORTABLE_VENV) && \
 	  $(PORTABLE_VENV)/bin/python -m pip install --quiet -e '.[test,serve]' && \
 	  echo '$(abspath $(PORTABLE_VENV))/bin/python' > $@; \
