@@ -7,6 +7,7 @@ that does neither makes a test fail; so does a list that names a command which n
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -97,6 +98,7 @@ NOT_HERE = {
         "TF_CONFIG=": "waits for a second machine; tests/training/test_distribution.py runs two workers",
     },
     "docs/tutorial.md": {"pip install": INSTALLS},
+    "docs/usage.md": {"python -m experiments.rate_distortion.targets": KODAK},
     "experiments/README.md": {"python -m experiments.rate_distortion.rate_distortion": KODAK},
 }
 """{page: {beginning of a command: reason}}."""
@@ -136,6 +138,13 @@ SHORTER = {
     ],
 }
 """{page: [(what it says, what the test does)]}, in commands and in Python."""
+
+if (
+    importlib.util.find_spec("tensorflow_compression") is None
+):  # as the page says of TensorFlow 2.17
+    SHORTER["docs/export.md"].append(
+        ("import tensorflow_compression ", "import tensorflow_compression_ops ")
+    )
 
 NEED_TENSORFLOW = {
     "README.md",
