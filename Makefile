@@ -4,6 +4,7 @@
 # PORTABLE_PYTHON=... picks one that TensorFlow has no wheels for, with which the portable half is tested
 # WORKERS=... how many processes run tests at once; each takes up to 3 GB
 # COVERAGE=  leaves the coverage out, which takes a third more time
+# SLOW=0 leaves out tests that take minutes and have a quicker one beside them; a line tells of each
 
 PYTHON ?= $(shell for v in 3.11 3.10 3.9 3.12 3.13 3.14; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done; echo python3)
 PORTABLE_PYTHON ?= $(shell for p in python3.13 python3.14 $$(ls "$$(pyenv root 2>/dev/null)"/versions/3.1[34].*/bin/python 2>/dev/null); do "$$p" -c '' 2>/dev/null && echo "$$p" && exit; done)
@@ -12,6 +13,7 @@ JAX_VENV ?= .venv-jax
 PORTABLE_VENV ?= .venv-portable
 WORKERS ?= 2
 COVERAGE ?= --cov
+SLOW ?= 1
 RUN = $(VENV)/bin/python
 
 PORTABLE_TESTS = tests/portable tests/conformance tests/cli tests/zoo tests/test_metrics.py
@@ -25,7 +27,7 @@ test: $(VENV)/.test $(JAX_VENV)/.python $(PORTABLE_VENV)/.python
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	GLLMM_JAX_PYTHON="$$(cat $(JAX_VENV)/.python)" $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(COVERAGE)
+	GLLMM_SLOW_TESTS=$(SLOW) GLLMM_JAX_PYTHON="$$(cat $(JAX_VENV)/.python)" $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(COVERAGE)
 	@python=$$(cat $(PORTABLE_VENV)/.python); [ -z "$$python" ] || \
 	  { set -x; "$$python" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PORTABLE_TESTS); }
 

@@ -46,8 +46,15 @@ LONG = (
 """Files that take minutes. They come first, so that no worker begins one when the others are done."""
 
 
+SLOW = os.environ.get("GLLMM_SLOW_TESTS", "1") != "0"
+"""Whether tests that are marked slow run; each of them has a quicker one beside it."""
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))  # stable
+    for item in items:
+        if not SLOW and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: left out by GLLMM_SLOW_TESTS=0"))
 
 
 @pytest.fixture(scope="session")

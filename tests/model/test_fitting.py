@@ -30,7 +30,7 @@ def dataset(pictures, batch=2):
     return tf.data.Dataset.from_tensor_slices(pictures).batch(batch)
 
 
-@pytest.mark.parametrize("lambdas", [(), LAMBDAS])
+@pytest.mark.parametrize("lambdas", [pytest.param((), marks=pytest.mark.slow), LAMBDAS])
 def test_fit_learns(lambdas):
     tf.keras.utils.set_random_seed(0)
     model = small(lambdas=lambdas)
@@ -229,5 +229,6 @@ assert max(np.abs(step).max() for step in steps[0]) > 0
 """
 
 
+@pytest.mark.slow
 def test_replicas_share_a_batch_and_take_its_step():
     subprocess.run([sys.executable, "-c", TWO_REPLICAS], check=True)

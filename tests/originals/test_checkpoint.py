@@ -77,7 +77,10 @@ def test_golden_outputs(case, tmp_path):
         assert error <= check_reference.TOLERANCE.get(name, 1e-5), name
 
 
-@pytest.mark.parametrize("system, n", [(config.cheng2020, 128), (config.gllmm, 192)])
+@pytest.mark.parametrize(
+    "system, n",
+    [(config.cheng2020, 128), pytest.param(config.gllmm, 192, marks=pytest.mark.slow)],
+)
 def test_published_sizes(system, n, tmp_path, sample_pixels):
     """Released checkpoints have N = 128 to 256; drawn weights of such sizes survive the way here."""
     original = build(system(n))

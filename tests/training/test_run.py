@@ -25,6 +25,7 @@ from gllmm_tf.training.settings import Settings
 from gllmm_tf.zoo import model_file
 
 
+@pytest.mark.slow
 def test_resumed_run_is_the_uninterrupted_one_bit_by_bit(uninterrupted, tmp_path):
     """In bfloat16 with Muon, average and variable rate; the next test has float32."""
     settings, expected, rows, _ = uninterrupted("bfloat16")

@@ -60,6 +60,7 @@ def test_comparison_differs_in_what_the_name_says():
     assert (optimizer.learning_rate, base.schedule.flat, optimizer.ema) == (1.2e-3, 0.2, 0.999)
 
 
+@pytest.mark.slow
 def test_comparison_trains_what_is_missing(tmp_path, monkeypatch, eagerly):
     rng = np.random.default_rng(0)
     for i in range(19):

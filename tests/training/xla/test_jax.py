@@ -86,7 +86,9 @@ def differences(rows, expected_rows, state, expected_state):
 # MS-SSIM of a reconstruction that is still flat is a ratio of small differences: its gradient has
 # few good digits, and TensorFlow with XLA moves as far away from TensorFlow without.
 @pytest.mark.parametrize(
-    "kind, steps, bound", [("", LAST - FIRST, 1e-4), ("_ms_ssim", 2, 0.1)], ids=["mse", "ms_ssim"]
+    "kind, steps, bound",
+    [("", LAST - FIRST, 1e-4), pytest.param("_ms_ssim", 2, 0.1, marks=pytest.mark.slow)],
+    ids=["mse", "ms_ssim"],
 )
 def test_jax_agrees_with_tensorflow(request, kind, steps, bound):
     exported = request.getfixturevalue(f"exported{kind}")
@@ -175,6 +177,7 @@ def test_from_the_export_to_a_picture(exported, unbroken, tmp_path, eagerly, sam
     assert [rows[-1][n] - rows[-2][n] for n in ("pixels", "skipped")] == [2 * 64 * 64, 0]
 
 
+@pytest.mark.slow
 def test_several_steps_per_call_and_bfloat16_are_close_to_single_steps(
     exported, unbroken, tmp_path
 ):

@@ -1,5 +1,6 @@
 """Several runs in one bundle, trained one after the other with JAX; a file of its own: it takes long."""
 
+import pytest
 from training.xla.exported_runs import FIRST, TINY, begun_run, call
 from training.xla.jax_runs import JAX_PYTHON, NEEDS_JAX, QUICKLY, rows_of
 
@@ -9,6 +10,7 @@ from gllmm_tf.training.xla.runner.schedule import Part
 pytestmark = NEEDS_JAX
 
 
+@pytest.mark.slow
 def test_two_parts_one_after_the_other(folder, tmp_path):
     """A bundle of two runs of a few steps, the second with larger crops and the first one's weights."""
     settings, _, _ = begun_run(folder, "parts", dict(TINY, steps=FIRST + 2))
