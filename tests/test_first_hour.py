@@ -100,6 +100,7 @@ def test_rate_and_distortion_with_gradients(model, photo):
     np.testing.assert_allclose(terms.bpp, out.bpp, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_ablation_is_built_trained_and_used(crops, photo, tmp_path):
     """Another mixture, another depth: configuration, compile, fit, then files of the new model."""
     from gllmm_tf.zoo.model_file import export_model

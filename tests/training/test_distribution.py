@@ -106,6 +106,7 @@ def assert_same_run(folder, expected):
     assert ours["pixels/.ATTRIBUTES/VARIABLE_VALUE"] == 4 * 4 * 64 * 64
 
 
+@pytest.mark.slow
 def test_two_devices_take_the_steps_of_one(one, tmp_path):
     settings = one.replace(run_dir=str(tmp_path), strategy="mirrored")
     process = start(settings, devices=2)

@@ -25,7 +25,6 @@ from gllmm_tf.training.settings import Settings
 from gllmm_tf.zoo import model_file
 
 
-@pytest.mark.slow
 def test_resumed_run_is_the_uninterrupted_one_bit_by_bit(uninterrupted, tmp_path):
     """In bfloat16 with Muon, average and variable rate; the next test has float32."""
     settings, expected, rows, _ = uninterrupted("bfloat16")
@@ -55,6 +54,7 @@ def as_text(value):
     return str(value).lower() if isinstance(value, bool) else value
 
 
+@pytest.mark.slow
 def test_killed_process_continues_bit_by_bit(uninterrupted, tmp_path):
     settings, expected, rows, _ = uninterrupted("float32")
     line = command(settings, run_dir=tmp_path)

@@ -75,6 +75,7 @@ def test_the_loops_probabilities_are_one_distribution():
     assert table[0] == 0 and len(table) == 82 and np.all(np.diff(table) >= 1)
 
 
+@pytest.mark.slow
 def test_stages_add_up_to_whole_calls(tiny_model_path, sample_pixels):
     pixels = np.ascontiguousarray(sample_pixels[:64, :128])
     stored = read_model(tiny_model_path)
