@@ -132,15 +132,6 @@ class ModelFile:
             raise ModelError(f"{path}: not a gllmm_tf model ({error}); export it again") from None
         return cls(config, info, exact, parts)
 
-    @staticmethod
-    def read_info(path: str | os.PathLike) -> dict[str, Any]:
-        """The facts about the training alone, which takes no time; errors as in `read`."""
-        path, arrays = _load(path, ["info"])
-        try:
-            return json.loads(str(arrays["info"]))
-        except (KeyError, ValueError) as error:
-            raise ModelError(f"{path}: not a gllmm_tf model ({error}); export it again") from None
-
     def assign(self, part: str, layer) -> None:
         """Puts the stored weights of `part` into a built Keras layer.
 

@@ -16,6 +16,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gllmm_tf.errors import ModelError
+from gllmm_tf.zoo.model_info import read_info
 
 if TYPE_CHECKING:
     from gllmm_tf.zoo.model_file import ModelFile
@@ -81,12 +82,10 @@ def identity_of(name: str) -> bytes:
 
 def models() -> dict[str, dict[str, Any]]:
     """`{name: info}` of the models: how each was trained and what was measured."""
-    from gllmm_tf.zoo.model_file import ModelFile
-
     found = {}
     for name, path in sorted(_paths().items()):
         _verify(path)
-        found[name] = ModelFile.read_info(path)
+        found[name] = read_info(path)
     return found
 
 
