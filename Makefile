@@ -4,7 +4,7 @@
 # PORTABLE_PYTHON=... picks one that TensorFlow has no wheels for, with which the portable half is tested
 # WORKERS=... how many processes run tests at once; each takes up to 3 GB
 # COVERAGE=  leaves the coverage out, which takes a third more time
-# SLOW=0 leaves out tests that take minutes and have a quicker one beside them; a line tells of each
+# SLOW=0 leaves out tests that take a minute or more and have a quicker one beside them; a line tells of each
 
 PYTHON ?= $(shell for v in 3.11 3.10 3.9 3.12 3.13 3.14; do command -v python$$v >/dev/null 2>&1 && python$$v -c '' 2>/dev/null && echo python$$v && exit; done; echo python3)
 PORTABLE_PYTHON ?= $(shell for p in python3.13 python3.14 $$(ls "$$(pyenv root 2>/dev/null)"/versions/3.1[34].*/bin/python 2>/dev/null); do "$$p" -c '' 2>/dev/null && echo "$$p" && exit; done)
@@ -53,12 +53,12 @@ $(VENV)/.test: setup.py | $(VENV)/bin/python
 # names the interpreter that has it, and is empty where no JAX of the tested versions can be installed.
 $(JAX_VENV)/.python: Makefile
 	@mkdir -p $(JAX_VENV)
-	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	@if $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then \
 	  $(PYTHON) -m venv $(JAX_VENV) && \
 	  $(JAX_VENV)/bin/python -m pip install --quiet 'jax>=0.7,<0.13' 'numpy>=2,<3' && \
 	  echo '$(abspath $(JAX_VENV))/bin/python' > $@; \
 	else \
-	  echo 'the tests under JAX are skipped: JAX 0.7 and later need Python 3.11 (make PYTHON=python3.11)'; \
+	  echo 'the tests under JAX are skipped: they need TensorFlow, and JAX Python 3.11 (make PYTHON=python3.11)'; \
 	  : > $@; \
 	fi
 

@@ -22,12 +22,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
-from scipy.interpolate import PchipInterpolator
 
 from experiments.common import doc_tables, places, program
 from experiments.common.program import ExperimentError
 from experiments.rate_distortion.results import average_curve, common_images, read_rows
 from gllmm_tf import metrics
+from gllmm_tf.cli.bd_rate import bd_rate as percent_of
 
 PSNR, MS_SSIM = "PSNR", "MS-SSIM (dB)"  # the two scales of quality, both in dB
 KODAK = {f"kodim{number:02d}" for number in range(1, 25)}
@@ -102,12 +102,8 @@ def bd_rate(anchor: Curve, test: Curve) -> BdRate:
             f"{test.codec} {test.quality[0]:.2f} to {test.quality[-1]:.2f} dB: "
             "no quality in common, add settings to one of them."
         )
-    area = [
-        PchipInterpolator(curve.quality, np.log(curve.bpp)).integrate(low, high)
-        for curve in (anchor, test)
-    ]
-    mean = (area[1] - area[0]) / (high - low)  # mean log ratio of the rates
-    return BdRate(100.0 * float(np.expm1(mean)), float(low), float(high))
+    points = (zip(curve.bpp.tolist(), curve.quality.tolist()) for curve in (anchor, test))
+    return BdRate(percent_of(*map(list, points)), float(low), float(high))
 
 
 def measured_curves(rows: Sequence[dict]) -> dict[str, list[Curve]]:

@@ -2,7 +2,7 @@
 
 straight      the product's: steps whose lengths are fixed in advance
 backtracking  a step that raises the cost is taken back, and the steps after it are shorter; one that
-              lowers it makes them longer, so that more rounds never make a file worse
+              lowers it makes them longer
 softened      the gradient is taken part of the way back from round(y) to y, ever less so
 flips         no y at all: the integers that promise most move by one, fewer after a failure
 """

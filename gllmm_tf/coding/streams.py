@@ -76,7 +76,7 @@ class Coder(abc.ABC):
             y_hat: Integers [h, w, N] of any real dtype, h and w multiples of 4.
             z_hat: Integers [h / 4, w / 4, N].
             index: Quality index.
-            tell: Called with the number of steps done, `wavefront.num_steps` in all.
+            tell: Called with the number of steps done, `num_steps` in all.
 
         Raises:
             OutOfMemoryError: there is too little memory for a latent of this size.

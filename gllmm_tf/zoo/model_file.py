@@ -17,7 +17,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -146,17 +146,14 @@ class ModelFile:
             variable.assign(array.astype(np.float32))
 
 
-def _load(
-    path: str | os.PathLike, names: Sequence[str] | None = None
-) -> tuple[str, dict[str, np.ndarray]]:
-    """(path of the file, its arrays, or those of some names that it has); `path` may be a folder."""
+def _load(path: str | os.PathLike) -> tuple[str, dict[str, np.ndarray]]:
+    """(path of the file, its arrays); `path` may be a folder."""
     path = os.fspath(path)
     if os.path.isdir(path):
         path = os.path.join(path, FILE_NAME)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = [name for name in archive.files if names is None or name in names]
-            return path, {name: archive[name] for name in found}
+            return path, dict(archive)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file; `gllmm models` lists what ships") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
