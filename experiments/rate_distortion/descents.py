@@ -1,8 +1,10 @@
 """Descents that `refinement_rounds.py` compares with the product's (`gllmm_tf/codec/descent.py`).
 
-straight      the product's: steps whose lengths are fixed in advance
-backtracking  a step that raises the cost is taken back, and the steps after it are shorter; one that
-              lowers it makes them longer
+product       what each integer costs by itself is compared with its neighbours; steps that raise the
+              cost are taken back
+straight      the gradient of a smooth cost, steps whose lengths are fixed in advance; the product's before
+backtracking  the same gradient; a step that raises the cost is taken back, and the steps after it are
+              shorter; one that lowers it makes them longer
 softened      the gradient is taken part of the way back from round(y) to y, ever less so
 flips         no y at all: the integers that promise most move by one, fewer after a failure
 """
@@ -13,20 +15,33 @@ import math
 
 import numpy as np
 
-from gllmm_tf.codec.descent import STEP, Cost, Descent, Tell, curvature, descend
+from gllmm_tf.codec.descent import Cost, Descent, Tell, curvature, descend, schedule
 
 SHRINK, GROW = 0.5, 1.3  # of step or share after a failure and after a success
+STEP = 0.06  # of `straight` and `softened`, see the product's
 FIRST_STEP = 0.04  # of `backtracking`
 SOFT = 0.5  # of the way from round(y) to y, in the first round
 SHARE = 0.2  # of the integers that promise anything, in the first round
 
 
-def _cosine(t: int, rounds: int) -> float:
-    return (1 + math.cos(math.pi * t / rounds)) / 2
-
-
 def _cheaper(best: np.ndarray, lowest: float, other: np.ndarray, cost: Cost) -> np.ndarray:
     return other if cost.at(other) < lowest else best
+
+
+def straight(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> np.ndarray:
+    """See the module; a `Descent`."""
+    y, best, lowest, scale = y.copy(), np.round(y), math.inf, None
+    for t in range(rounds):
+        rounded = np.round(y)
+        slopes = cost.slopes(rounded)
+        if slopes.cost < lowest:
+            best, lowest = rounded, slopes.cost
+        if scale is None:
+            scale = curvature(y, slopes.smooth)
+        y -= STEP * schedule(t, rounds) * slopes.smooth / scale
+        if tell is not None:
+            tell()
+    return _cheaper(best, lowest, np.round(y), cost)
 
 
 def backtracking(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> np.ndarray:
@@ -35,15 +50,15 @@ def backtracking(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = Non
     step, start, slope = FIRST_STEP, y.copy(), None
     for t in range(rounds):
         rounded = np.round(y)
-        value, gradient = cost.slope(rounded)
+        slopes = cost.slopes(rounded)
         if scale is None:
-            scale = curvature(y, gradient)
-        if value < lowest:
+            scale = curvature(y, slopes.smooth)
+        if slopes.cost < lowest:
             step *= GROW if slope is not None else 1.0
-            best, lowest, start, slope = rounded, value, y, gradient
+            best, lowest, start, slope = rounded, slopes.cost, y, slopes.smooth
         else:
             step *= SHRINK
-        y = start - step * _cosine(t, rounds) * slope / scale
+        y = start - step * schedule(t, rounds) * slope / scale
         if tell is not None:
             tell()
     return _cheaper(best, lowest, np.round(y), cost)
@@ -55,10 +70,10 @@ def softened(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -
     for t in range(rounds):
         rounded = np.round(y)
         part = SOFT * (1 - t / rounds) if t else 0.0
-        _, gradient = cost.slope(rounded + np.float32(part) * (y - rounded))
+        gradient = cost.slopes(rounded + np.float32(part) * (y - rounded)).smooth
         if scale is None:
             scale = curvature(y, gradient)
-        y -= STEP * _cosine(t, rounds) * gradient / scale
+        y -= STEP * schedule(t, rounds) * gradient / scale
         if tell is not None:
             tell()
     return _cheaper(guess, cost.at(guess), np.round(y), cost)
@@ -69,12 +84,12 @@ def flips(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> n
     best, lowest, scale, slope = np.round(y), math.inf, None, None
     share, tried = SHARE, best
     for _ in range(rounds):
-        value, gradient = cost.slope(tried)
+        slopes = cost.slopes(tried)
         if scale is None:
-            scale = curvature(y, gradient)
-        if value < lowest:
+            scale = curvature(y, slopes.smooth)
+        if slopes.cost < lowest:
             share = min(1.0, share * (GROW if slope is not None else 1.0))
-            best, lowest, slope = tried, value, gradient
+            best, lowest, slope = tried, slopes.cost, slopes.smooth
         else:
             share *= SHRINK
         promise = np.abs(slope) - scale / 2
@@ -88,7 +103,8 @@ def flips(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> n
 
 
 DESCENTS: dict[str, Descent] = {
-    "straight": descend,
+    "product": descend,
+    "straight": straight,
     "backtracking": backtracking,
     "softened": softened,
     "flips": flips,

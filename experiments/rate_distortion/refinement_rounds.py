@@ -1,9 +1,9 @@
 """How many rounds of refinement are worth their time, and by which descent?
 
-    python -m experiments.rate_distortion.refinement_rounds --descents=straight,backtracking
+    python -m experiments.rate_distortion.refinement_rounds --descents=product,straight
 
 Codes pictures with 0, 3, 6, .. rounds (`gllmm_tf/codec/refinement.py`) into real files and decodes them,
-with the product's descent ("straight") or others (`descents.py`):
+with the product's descent or others (`descents.py`):
 
     cost     lambda 255^2 MSE + bits per pixel, what the model was trained for and the rounds lower
     worth    how far the cost is below that without rounds, in percent of the rate without rounds
@@ -45,7 +45,7 @@ FIELDS = (
 
 
 def measure(
-    codec, path: str, quality: float, rounds: Sequence[int], descent: str = "straight"
+    codec, path: str, quality: float, rounds: Sequence[int], descent: str = "product"
 ) -> list[dict]:
     """Returns a row per number of rounds; `worth` is against the first of them."""
     image = read_image(path)
@@ -89,7 +89,7 @@ def define_flags() -> None:
     program.define_model()
     program.define_qualities(["2", "5"])
     flags.DEFINE_list("rounds", ["3", "6", "10", "20", "40"], "Rounds; 0 is always there.")
-    flags.DEFINE_list("descents", ["straight"], f"Of {', '.join(DESCENTS)}.")
+    flags.DEFINE_list("descents", ["product"], f"Of {', '.join(DESCENTS)}.")
     flags.DEFINE_string("output", f"{places.RESULTS}/refinement_rounds.csv", "CSV.")
 
 

@@ -14,10 +14,14 @@ from gllmm_tf.codec.wanted import parse_size
 from gllmm_tf.errors import GllmmError, ImageError
 from gllmm_tf.files import container
 from gllmm_tf.files.names import FORMAT_NAMES
+from gllmm_tf.zoo.registry import METRIC_MODELS
 
 FILES_USAGE = """%(prog)s [options] IN [OUT]
        %(prog)s [options] --output_dir DIR IN..."""
 STDIN = "- reads from standard input"
+
+EFFORTS = (0, 3, 6, 12, 24, 48)
+"""Rounds of refinement of --effort 0, 1, .."""
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
@@ -48,6 +52,14 @@ class Parser(argparse.ArgumentParser):
     def _add_action(self, action):
         self.options.append(action)
         return super()._add_action(action)
+
+
+class _ModelOfMetric(argparse.Action):
+    """Stores the name of the model that was trained for a metric."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        del parser, option_string
+        setattr(namespace, self.dest, METRIC_MODELS[values])
 
 
 def make_parser(program: str = PROGRAM) -> Parser:
@@ -287,20 +299,39 @@ def _add_targets(parser) -> None:
 
 
 def _add_model(parser) -> None:
-    parser.add_argument("--model", help="name of a model (see models) or path of one")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", help="name of a model (see models) or path of one")
+    which.add_argument(
+        "--metric",
+        choices=tuple(METRIC_MODELS),
+        dest="model",
+        action=_ModelOfMetric,
+        help="take the model that was trained for this measure of quality (default mse)",
+    )
     parser.add_argument(
         "--quality",
         "-q",
         type=float,
         help="1 (smallest) and up, fractions allowed; variable-rate models",
     )
-    parser.add_argument(
+    search = parser.add_mutually_exclusive_group()
+    search.add_argument(
+        "--effort",
+        "-e",
+        type=_rounds_of_effort,
+        dest="refine",
+        default=0,
+        metavar=f"0..{len(EFFORTS) - 1}",
+        help="search for better latents of every picture: a smaller file for the same quality, for "
+        "about 1.6 s per megapixel and round on two cores; the efforts are "
+        f"{', '.join(map(str, EFFORTS))} rounds (default 0)",
+    )
+    search.add_argument(
         "--refine",
         type=_count,
         default=0,
         metavar="ROUNDS",
-        help="improve the latents of every picture: a smaller file for the same quality, for about "
-        "1.6 s per megapixel and round on two cores; 10 is a good number (default 0)",
+        help="the same by the number of rounds",
     )
 
 
@@ -361,6 +392,13 @@ def _count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
+
+
+def _rounds_of_effort(text: str) -> int:
+    effort = int(text)  # A ValueError is argparse's to report.
+    if not 0 <= effort < len(EFFORTS):
+        raise argparse.ArgumentTypeError(f"{effort} is not in 0..{len(EFFORTS) - 1}")
+    return EFFORTS[effort]
 
 
 def _positive_int(text: str) -> int:

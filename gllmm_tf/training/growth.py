@@ -33,7 +33,8 @@ def grow(model, smaller):
     """Overwrites the weights of a built model with what a smaller one has of them.
 
     Both are built `CompressionModel`s. Layers that are narrower than in `smaller` keep the first of
-    its channels. Gains are interpolated over the logarithm of lambda.
+    its channels. Gains are interpolated over the logarithm of lambda or, from one metric to the other,
+    whose lambdas have nothing in common, from the lowest quality to the highest.
 
     Raises:
         ModelError: the two are not of one family of networks.
@@ -50,7 +51,8 @@ def grow(model, smaller):
             target.assign(_embed(target.numpy(), source.numpy(), is_kernel, inputs, outputs))
     _grow_prior(model.z_bottleneck, smaller.z_bottleneck)
     if model.gains is not None and smaller.gains is not None:
-        _grow_gains(model.gains, smaller.gains)
+        same_metric = model.config.metric == smaller.config.metric
+        _grow_gains(model.gains, smaller.gains, same_metric)
 
 
 def _groups(model):
@@ -97,9 +99,12 @@ def _grow_prior(prior, smaller):
         target.assign(source.numpy()[channel])
 
 
-def _grow_gains(gains, smaller):
+def _grow_gains(gains, smaller, same_metric):
     """Tables over the new lambdas; a new channel starts with the mean of the old ones."""
-    ours, theirs = (np.log(g.lambdas) for g in (gains, smaller))
+    if same_metric:
+        ours, theirs = (np.log(g.lambdas) for g in (gains, smaller))
+    else:
+        ours, theirs = (np.linspace(0.0, 1.0, len(g.lambdas)) for g in (gains, smaller))
     for target, source in zip(gains.weights, smaller.weights):
         columns = [np.interp(ours, theirs, column) for column in source.numpy().T]
         shared = min(len(columns), target.shape[1])

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from gllmm_tf import losses
 from gllmm_tf.errors import GllmmError
+from gllmm_tf.layers.precision import in_policy
 from gllmm_tf.model import compression
 from gllmm_tf.training import distribution, growth, optimizers
 from gllmm_tf.training.judge import Judge, losses_of
@@ -48,17 +49,6 @@ class WeightAverage:
         finally:
             for value, source in zip(live, self._sources):
                 source.assign(value)
-
-
-@contextlib.contextmanager
-def precision_policy(name):
-    """Layers made inside compute in this precision."""
-    before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(PRECISIONS[name])
-    try:
-        yield
-    finally:
-        tf.keras.mixed_precision.set_global_policy(before)
 
 
 class Learner:
@@ -102,7 +92,7 @@ class Learner:
     def _make_variables(self):
         settings = self.settings
         tf.keras.utils.set_random_seed(settings.run.seed)
-        with precision_policy(settings.run.precision):
+        with in_policy(PRECISIONS[settings.run.precision]):
             self.model = compression.build(self.config, settings.model.rounding)
         if settings.model.init_from and self._is_new:
             self.start = self._grow_from(registry.read_model(settings.model.init_from))

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from gllmm_tf.coding import empty_channels
 from gllmm_tf.errors import GllmmError, ModelError, running_out_of_memory
+from gllmm_tf.layers.precision import emulates_bfloat16
 from gllmm_tf.training import data, distribution, validation
 from gllmm_tf.training.divergence import sound_until
 from gllmm_tf.training.facts import facts_of, record_of
@@ -389,18 +390,6 @@ def spread(pictures, most: int = EMPTY_CHANNEL_PICTURES):
     """Yields up to `most` of the pictures, from all over the sequence."""
     count = min(len(pictures), most)
     return (pictures[i * len(pictures) // count] for i in range(count))
-
-
-def emulates_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether convolutions in bfloat16 are slow: no GPU, and an x86 processor without AVX-512."""
-    if tf.config.list_physical_devices("GPU"):
-        return False
-    try:
-        with open(cpuinfo) as f:
-            flags = next((line.split() for line in f if line.startswith("flags")), [])
-    except OSError:
-        return False
-    return bool(flags) and "avx512f" not in flags
 
 
 def train(settings: Settings) -> dict | None:

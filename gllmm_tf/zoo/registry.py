@@ -32,6 +32,9 @@ DEFAULT_MODEL = "gllmm-n144"
 
 DEFAULT_ALIAS = "default"
 
+METRIC_MODELS = {"mse": DEFAULT_MODEL, "ms-ssim": "gllmm-n144-ms-ssim"}
+"""{metric: the released model to take where it counts}."""
+
 FOLDER = os.path.join(os.path.dirname(__file__), "weights")
 VARIABLE = "GLLMM_MODELS"
 CHECKSUMS = "SHA256SUMS"  # as `sha256sum` writes and checks it

@@ -10,12 +10,13 @@ from PIL import Image
 
 from gllmm_tf import config, losses, metrics
 from gllmm_tf.cli import main as cli
-from gllmm_tf.cli.parser import parse_args
+from gllmm_tf.cli.parser import EFFORTS, parse_args
 from gllmm_tf.codec import descent, refinement
 from gllmm_tf.codec.tensorflow_codec import TensorFlowCodec
 from gllmm_tf.coding.fixed_point import ACTIVATION_BITS
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model.compression import build
+from gllmm_tf.zoo import registry
 from gllmm_tf.zoo.model_file import export_model
 
 MODEL = "gllmm-n48"
@@ -53,6 +54,40 @@ def test_files_cost_less(codec, photo, quality):
     assert codec.compress(photo, quality, refine=6) == refined.data
 
 
+@pytest.mark.parametrize("quality", [2.0, 7.0])
+def test_bfloat16_gains_as_much(photo, monkeypatch, quality):
+    costs = []
+    for fast in (False, True):
+        monkeypatch.setattr(refinement, "has_fast_bfloat16", lambda fast=fast: fast)
+        codec = TensorFlowCodec.load(MODEL)
+        costs.append(cost(codec, photo, codec.compress(photo, quality, refine=4), quality))
+    assert costs[0] == pytest.approx(costs[1], rel=0.01)
+
+
+def test_neighbours_that_do_not_pay_are_left():
+    """Either neighbour costs a bit more: y moves only where the rest pulls harder."""
+    pull = np.array([[[0.0, 0.9, -1.2, 1.2]]], np.float32)
+    one = np.ones_like(pull)
+    slopes = descent.Slopes(0.0, pull, one, -one)
+    np.testing.assert_allclose(slopes.moves, [[[0.0, 0.0, -0.2, 0.2]]], atol=1e-6)
+    np.testing.assert_array_equal(slopes.smooth, pull)
+
+
+def test_slopes_are_those_of_the_cost(codec, photo):
+    """What an integer costs by itself is its part of the cost that no other integer sees."""
+    y_hat = np.round(np.random.default_rng(0).normal(size=(1, 12, 12, codec.config.num_filters)))
+    y_hat = y_hat.astype(np.float32)
+    phi = np.zeros((1, 12, 12, 2 * codec.config.num_filters), np.float32)
+    x = tf.constant(photo[None, :192, :192] / np.float32(255))
+    fixed = (phi, x, tf.ones([1, 192, 192, 1]), codec.networks.inverse_gain(16), tf.constant(0.0))
+    cost_here, _, above, below = codec.refiner.slopes(y_hat, *fixed)
+    for sign, slope in ((1, above), (-1, below)):
+        moved = y_hat.copy()
+        moved[0, -1, -1, 5] += sign  # the last position: it is nobody's context
+        found = float(codec.refiner.cost(moved, *fixed)) - float(cost_here)
+        assert found == pytest.approx(sign * float(slope[0, -1, -1, 5]), abs=0.02)
+
+
 def test_blocks_gain_about_as_much(codec, photo, monkeypatch):
     plain = cost(codec, photo, codec.compress(photo, 4), 4.0)
     whole = cost(codec, photo, codec.compress(photo, 4, refine=6), 4.0)
@@ -64,7 +99,7 @@ def test_blocks_gain_about_as_much(codec, photo, monkeypatch):
 
 
 def test_what_does_not_help_is_not_taken(codec, photo, monkeypatch):
-    monkeypatch.setattr(descent, "STEP", 50.0)
+    monkeypatch.setattr(descent, "FIRST_STEP", 50.0)
     assert codec.compress(photo, 4, refine=3) == codec.compress(photo, 4)
 
 
@@ -158,6 +193,15 @@ def test_command_line(photo, codec, tmp_path, capsys):
     with pytest.raises(SystemExit):
         parse_args([*line[:4], "--refine", "-1", picture])
     assert "-1 is negative" in capsys.readouterr().err
+    for effort, rounds in enumerate(EFFORTS):
+        assert parse_args([*line[:4], "-e", str(effort), picture]).refine == rounds
+    for wrong in (["--effort=6"], ["--effort=1", "--refine=3"], ["--metric=mse"]):
+        with pytest.raises(SystemExit):
+            parse_args([*line[:4], *wrong, picture])
+    assert (
+        parse_args(["gllmm", "compress", "--metric=ms-ssim", picture]).model
+        == (registry.METRIC_MODELS["ms-ssim"])
+    )
 
 
 def test_float_networks_are_those_of_the_file(codec, photo):

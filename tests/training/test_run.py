@@ -20,7 +20,7 @@ from gllmm_tf.coding import empty_channels
 from gllmm_tf.training import data
 from gllmm_tf.training import run as loop
 from gllmm_tf.training.learner import Learner
-from gllmm_tf.training.run import Run, emulates_bfloat16
+from gllmm_tf.training.run import Run
 from gllmm_tf.training.settings import Settings
 from gllmm_tf.zoo import model_file
 
@@ -268,18 +268,3 @@ def test_unreadable_pictures_are_named_or_counted(eagerly, pictures, tmp_path, c
     for step in range(4):  # the same crops, of the same pictures
         np.testing.assert_array_equal(again.crops.crop(step, 0), run.crops.crop(step, 0))
     np.testing.assert_array_equal(again.validation, run.validation)
-
-
-@pytest.mark.parametrize(
-    "text, slow",
-    [
-        ("flags\t\t: fpu avx avx2 fma\n", True),
-        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", False),
-        ("Features\t: fp asimd bf16\n", False),
-    ],
-)
-def test_processors_that_emulate_bfloat16(tmp_path, text, slow):
-    path = tmp_path / "cpuinfo"
-    path.write_text(f"processor\t: 0\n{text}")
-    assert emulates_bfloat16(str(path)) == slow
-    assert not emulates_bfloat16(str(tmp_path / "none"))
