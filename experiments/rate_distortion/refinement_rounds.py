@@ -9,8 +9,9 @@ with the product's descent or others (`descents.py`):
     worth    how far the cost is below that without rounds, in percent of the rate without rounds
     seconds  of the whole encoding, after one of the same size
 
-By default the pictures are the two sample photographs, which no model was trained on. The figures go
-to a CSV. Five to ten minutes per descent on two cores.
+By default the pictures are the two sample photographs, which no model was trained on, and the rounds those
+of `--effort`. The figures go to a CSV, those of the product's descent by effort into docs/usage.md too.
+Five to ten minutes per descent on two cores.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from collections.abc import Sequence
 from absl import flags
 from tqdm import tqdm
 
-from experiments.common import places, program, records
+from experiments.common import doc_tables, places, program, records
 from experiments.common.pictures import find_images, read_image
 from experiments.common.program import ExperimentError
 from experiments.rate_distortion.cost import cost_of, load_variable_rate, worth
 from experiments.rate_distortion.descents import DESCENTS
 from gllmm_tf import metrics
+from gllmm_tf.cli.parser import EFFORTS
 from gllmm_tf.codec.refinement import Refiner
 
 FIELDS = (
@@ -84,13 +86,43 @@ def format_table(rows: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
+def effort_table(rows: Sequence[dict]) -> list[str]:
+    """Returns what each effort of the product is worth, as Markdown.
+
+    Args:
+        rows: As in the CSV, numbers or their text.
+    """
+    rows = [row for row in rows if row["descent"] == "product"]
+    qualities = sorted({float(row["quality"]) for row in rows})
+
+    def mean(field: str, rounds: int, quality: float | None = None) -> float:
+        found = [
+            float(row[field])
+            for row in rows
+            if int(row["rounds"]) == rounds and quality in (None, float(row["quality"]))
+        ]
+        if not found:
+            raise ExperimentError(
+                f"{rounds} rounds were not measured; give --rounds all of --effort."
+            )
+        return sum(found) / len(found)
+
+    head = ["`--effort`", "rounds", *(f"worth at quality {q:g}" for q in qualities), "seconds"]
+    lines = []
+    for effort, rounds in enumerate(EFFORTS):
+        cells = [f"{mean('worth', rounds, q):.1f} %" if rounds else "" for q in qualities]
+        lines.append([effort, rounds, *cells, f"{mean('seconds', rounds):.1f}"])
+    return doc_tables.markdown(head, "rr", lines)
+
+
 def define_flags() -> None:
     program.define_images(places.SAMPLES)
     program.define_model()
-    program.define_qualities(["2", "5"])
-    flags.DEFINE_list("rounds", ["3", "6", "10", "20", "40"], "Rounds; 0 is always there.")
+    program.define_qualities(["2", "5", "8"])
+    flags.DEFINE_list("rounds", [str(n) for n in EFFORTS], "Rounds; 0 is always there.")
     flags.DEFINE_list("descents", ["product"], f"Of {', '.join(DESCENTS)}.")
     flags.DEFINE_string("output", f"{places.RESULTS}/refinement_rounds.csv", "CSV.")
+    flags.DEFINE_string("page", f"{places.DOCS}/usage.md", "Page with the table; empty for none.")
 
 
 def main(f: flags.FlagValues) -> None:
@@ -106,6 +138,8 @@ def main(f: flags.FlagValues) -> None:
         rows += [{**about, **row} for row in measure(codec, path, quality, rounds, descent)]
         records.write_csv(f.output, FIELDS, rows)
     print(format_table(rows))
+    if f.page:
+        doc_tables.insert(f.page, "effort", "\n".join(effort_table(rows)))
 
 
 if __name__ == "__main__":
