@@ -1,9 +1,13 @@
-"""How many rounds of refinement are worth their time, and by which descent?
+r"""How many rounds of refinement are worth their time, and by which descent?
 
-    python -m experiments.rate_distortion.refinement_rounds --descents=product,straight
+    python -m experiments.rate_distortion.refinement_rounds
+    python -m experiments.rate_distortion.refinement_rounds --rounds=6,12 --page= \
+        --descents=product,product-float32,straight,backtracking,softened,flips,signs,priced \
+        --output=experiments/results/descents.csv
 
 Codes pictures with 0, 3, 6, .. rounds (`gllmm_tf/codec/refinement.py`) into real files and decodes them,
-with the product's descent or others (`descents.py`):
+with the product's descent or others (`descents.py`), in bfloat16 where the processor has it or, with
+"-float32" behind the name of the descent, in float32:
 
     cost     lambda 255^2 MSE + bits per pixel, what the model was trained for and the rounds lower
     worth    how far the cost is below that without rounds, in percent of the rate without rounds
@@ -46,12 +50,18 @@ FIELDS = (
 )
 
 
-def measure(
-    codec, path: str, quality: float, rounds: Sequence[int], descent: str = "product"
-) -> list[dict]:
+IN_FLOAT32 = "-float32"
+
+
+def refiner_of(codec, name: str) -> Refiner:
+    """Returns what searches by a descent of `DESCENTS`, in float32 if the name ends so."""
+    descent = DESCENTS[name.removesuffix(IN_FLOAT32)]
+    return Refiner(codec.model_file, descent, bfloat16=False if IN_FLOAT32 in name else None)
+
+
+def measure(codec, path: str, quality: float, rounds: Sequence[int]) -> list[dict]:
     """Returns a row per number of rounds; `worth` is against the first of them."""
     image = read_image(path)
-    codec.refiner = Refiner(codec.model_file, DESCENTS[descent])
     codec.compress(image, quality, refine=1)
     rows = []
     for count in rounds:
@@ -62,7 +72,6 @@ def measure(
         bpp = 8 * len(data) / image[..., 0].size
         cost = cost_of(codec, quality, bpp, psnr)
         row = dict(rounds=count, bytes=len(data), bpp=bpp, psnr=psnr, cost=cost, seconds=seconds)
-        row["descent"] = descent
         rows.append({**row, "worth": worth(rows[0] if rows else row, row)})
     return rows
 
@@ -129,16 +138,18 @@ def main(f: flags.FlagValues) -> None:
     rounds = sorted({0, *program.numbers("rounds", f.rounds, int)})
     qualities = program.numbers("qualities", f.qualities)
     codec = load_variable_rate(f.model)
-    if unknown := set(f.descents) - set(DESCENTS):
+    if unknown := {d.removesuffix(IN_FLOAT32) for d in f.descents} - set(DESCENTS):
         raise ExperimentError(f"--descents: {', '.join(unknown)} is none of {', '.join(DESCENTS)}.")
-    jobs = list(itertools.product(find_images(f.images).items(), qualities, f.descents))
+    jobs = list(itertools.product(find_images(f.images).items(), qualities))
     rows = []
-    for (name, path), quality, descent in tqdm(jobs, unit="job", leave=False):
-        about = {"image": name, "quality": quality}
-        rows += [{**about, **row} for row in measure(codec, path, quality, rounds, descent)]
-        records.write_csv(f.output, FIELDS, rows)
+    for descent in f.descents:
+        codec.refiner = refiner_of(codec, descent)
+        for (name, path), quality in tqdm(jobs, desc=descent, unit="job", leave=False):
+            about = {"image": name, "quality": quality, "descent": descent}
+            rows += [{**about, **row} for row in measure(codec, path, quality, rounds)]
+            records.write_csv(f.output, FIELDS, rows)
     print(format_table(rows))
-    if f.page:
+    if f.page and "product" in f.descents:
         doc_tables.insert(f.page, "effort", "\n".join(effort_table(rows)))
 
 
