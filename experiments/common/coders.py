@@ -176,11 +176,29 @@ def heif_coder() -> Coder:
 # Learned codec --------------------------------------------------------------------------------
 
 
-def learned_coder(label: str, models: Sequence[str | None], refine: int = 0) -> Coder:
+def label_of(codec, name: str | None = None, refine: int = 0) -> str:
+    """Returns the name of the curve of one of our models, with what its weights have seen.
+
+    Args:
+        codec: of the model.
+        name: of the model or of its file; by default that under which its identity is known.
+        refine: rounds of refinement of the latents.
+    """
+    from gllmm_tf.zoo import registry
+    from gllmm_tf.zoo.model_info import pixels_of
+
+    known = registry.name_of(codec.identity) or _model_name(name)
+    pixels = pixels_of(codec.model_file.info)
+    seen = f", {pixels / 1e9:.1f} gigapixels" if pixels else ""
+    refined = f", {refine} rounds" if refine else ""
+    return f"ours, {known}{seen}{refined}"
+
+
+def learned_coder(label: str | None, models: Sequence[str | None], refine: int = 0) -> Coder:
     """Returns our codec with one or more models as one curve.
 
     Args:
-        label: name of the curve.
+        label: name of the curve; None for `label_of` of a single model.
         models: names or paths for `Codec.load`; None is the shipped default. One model of variable
             rate gives a point per half quality, several models of fixed rate a point each.
         refine: rounds of refinement of the latents.
@@ -197,6 +215,10 @@ def learned_coder(label: str, models: Sequence[str | None], refine: int = 0) -> 
             "Several models make one curve only if each has a fixed rate; run them one by one, "
             "each with its own --label."
         )
+    if label is None:
+        if len(codecs) > 1:
+            raise ExperimentError("Several models make one curve; name it with --label.")
+        label = label_of(codecs[0], models[0], refine)
     by_key = {}  # what stands before the "@" of a setting -> codec
     if variable[0]:  # 1, 1.5, 2, .., the highest
         settings = [f"{half / 2:g}" for half in range(2, 2 * codecs[0].num_qualities + 1)]

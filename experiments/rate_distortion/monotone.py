@@ -3,7 +3,7 @@
     python -m experiments.rate_distortion.rate_distortion --images ~/kodak --codecs ours --output kodak.csv
     python -m experiments.rate_distortion.monotone kodak.csv
 
-reads the rows of our codec that rate_distortion.py measured, at 1, 1.5, 2, .., the highest quality,
+reads the rows of a model that rate_distortion.py measured, at 1, 1.5, 2, .., the highest quality,
 and prints mean bpp and PSNR over the pictures with the step from the quality before. Exit status 1
 unless every mean bpp and PSNR is larger than the one before and no step of the mean rate is larger
 than 35 %. The column "rising" counts the pictures on which both
@@ -19,7 +19,8 @@ from absl import flags
 
 from experiments.common import program
 from experiments.common.program import ExperimentError, LimitError
-from experiments.rate_distortion.results import common_images, read_rows
+from experiments.rate_distortion.results import codec_of_model, common_images, read_rows
+from gllmm_tf.zoo.registry import read_model
 
 LARGEST_STEP = 35.0  # percent of rate
 STEP = 0.5  # of quality, which has to be covered without a gap
@@ -115,11 +116,12 @@ def format_table(steps: Sequence[Step], images: int) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("codec", "ours", "Name of our curve in the results.")
+    program.define_model()
 
 
 def main(f: flags.FlagValues, results: str) -> None:
-    steps, images = steps_of(read_rows(results), f.codec)
+    rows, identity = read_rows(results), read_model(f.model).identity.hex()
+    steps, images = steps_of(rows, codec_of_model(rows, identity))
     print(format_table(steps, images))
     if not all(step.good for step in steps):
         raise LimitError(f"bpp and PSNR must rise, no step of the rate exceed {LARGEST_STEP:g} %")

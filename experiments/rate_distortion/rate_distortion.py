@@ -16,7 +16,7 @@ cores.
 
 The codecs and their options are those of coders.py. JPEG XL and HEIF need a package each, and are
 measured where `--codecs` names them. Our models of variable rate are measured at every half quality. With
-`--refine` the encoder refines its latents; give that curve a `--label` of its own.
+`--refine` the encoder refines its latents.
 
 Averages are those of results.py. JPEG 2000 is the only codec here that is run at fixed rates instead
 of fixed qualities, as in the published curve, with settings that favour PSNR (jpeg2000) and with
@@ -141,7 +141,7 @@ def define_flags() -> None:
     known = f"Of {', '.join(CONVENTIONAL)}, ours."
     flags.DEFINE_list("codecs", "jpeg,jpeg2000,jpeg2000-pillow,webp,avif,ours", known)
     flags.DEFINE_list("model", [], "Names or paths of our models; default: the shipped one.")
-    flags.DEFINE_string("label", "ours", "Name of our curve in the results.")
+    flags.DEFINE_string("label", None, "Name of our curve; default: model and pixels it has seen.")
     flags.DEFINE_integer("refine", 0, "Rounds of refinement of our latents.", lower_bound=0)
     flags.DEFINE_multi_string(
         "qualities", [], "CODEC=SETTING,SETTING,... instead of the default settings; repeatable."

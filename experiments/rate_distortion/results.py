@@ -111,3 +111,19 @@ def average_curve(rows: Sequence[dict]) -> dict[str, list[Point]]:
 def _mean(values: Sequence[float | None]) -> float | None:
     """Mean over pictures; None if one of them has no value."""
     return None if None in values else math.fsum(values) / len(values)
+
+
+def codec_of_model(rows: Sequence[dict], identity: str) -> str:
+    """Returns the name of the curve that a model made without refinement.
+
+    Args:
+        rows: as from `read_rows`.
+        identity: of the model, 16 hexadecimal digits.
+
+    Raises:
+        ExperimentError: there is none.
+    """
+    for row in rows:
+        if row["setting"].partition("@")[2] == identity:
+            return row["codec"]
+    raise ExperimentError(f"No rows of the model {identity}; measure it with rate_distortion.py.")

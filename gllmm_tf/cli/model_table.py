@@ -11,6 +11,7 @@ from gllmm_tf.cli.job import Abort
 from gllmm_tf.cli.reports import Voice
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.zoo import registry
+from gllmm_tf.zoo.model_info import pixels_of
 
 HEAD = ("name", "identity", "trained for", "qualities", "bpp", "PSNR, dB", "gigapixels seen", "MB")
 NOTE = (
@@ -50,10 +51,7 @@ def cells(info: dict[str, Any]) -> tuple[str, str, str, str, str]:
         that the model and those it started from were trained on.
     """
     rows = (info.get("validation") or {}).get("qualities") or []
-    count, pixels, part = len(info.get("lambdas") or []), 0, info
-    while part:
-        pixels += part.get("pixels_seen", 0)
-        part = part.get("started_from") or {}
+    count, pixels = len(info.get("lambdas") or []), pixels_of(info)
     return (
         str(info.get("metric", "-")),
         f"1 to {count}" if count > 1 else "fixed",

@@ -13,6 +13,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from gllmm_tf.errors import ModelError
@@ -43,6 +44,15 @@ def read_info(path: str | os.PathLike) -> dict[str, Any]:
         zlib.error,
     ) as e:
         raise ModelError(f"{path}: not a gllmm_tf model ({e}); export it again") from None
+
+
+def pixels_of(info: Mapping[str, Any]) -> int:
+    """The pixels that a model and all the models it started from were trained on, by its record."""
+    pixels, part = 0, info
+    while part:
+        pixels += part.get("pixels_seen", 0)
+        part = part.get("started_from") or {}
+    return pixels
 
 
 def _text_of(array: bytes) -> str:

@@ -76,15 +76,23 @@ def test_what_cannot_be_judged_is_refused():
 
 
 @pytest.mark.parametrize("psnr, status", [(30.1, 0), (29.0, 1)])
-def test_exit_status_is_the_verdict(tmp_path, psnr, status, capsys):
+def test_exit_status_is_the_verdict(tmp_path, psnr, status, capsys, monkeypatch):
+    stored = types.SimpleNamespace(identity=bytes.fromhex("00ff"))
+    monkeypatch.setattr(monotone, "read_model", lambda name: stored)
     path = tmp_path / "results.csv"
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, results.FIELDS)
         writer.writeheader()
         writer.writerows(rows_of({**RISING, 2.5: (0.2, psnr)}))
-    options = types.SimpleNamespace(codec="ours")
+    options = types.SimpleNamespace(model=None)
     assert program.status_of(lambda: monotone.main(options, str(path))) == status
     out, err = capsys.readouterr()
     assert (
         ("NOT ALLOWED" in out) == err.startswith("FAILED: bpp and PSNR must rise") == bool(status)
     )
+
+
+def test_a_model_that_was_not_measured_is_named():
+    assert results.codec_of_model(rows_of(RISING), "00ff") == "ours"
+    with pytest.raises(ExperimentError, match="of the model 1234"):
+        results.codec_of_model(rows_of(RISING), "1234")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from experiments.rate_distortion import results
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.files import container
 from gllmm_tf.model.compression import build
+from gllmm_tf.zoo import registry
 from gllmm_tf.zoo.model_file import export_model
 
 
@@ -71,6 +73,15 @@ def test_a_run_resumes_where_it_was_cut(folder):
     keys = [(r["image"], r["setting"]) for r in results.read_rows(str(output))]
     assert len(keys) == len(set(keys)) == 4
     assert rd.run(images, [raw_coder()], str(output)) == 0
+
+
+def test_curves_carry_their_model_and_what_it_has_seen(tiny_tensorflow_codec):
+    stored = registry.read_model("gllmm-n144")
+    codec = types.SimpleNamespace(identity=stored.identity, model_file=stored)
+    assert coders.label_of(codec) == "ours, gllmm-n144, 19.5 gigapixels"
+    assert coders.label_of(codec, refine=12) == "ours, gllmm-n144, 19.5 gigapixels, 12 rounds"
+    label = coders.label_of(tiny_tensorflow_codec, "runs/small.npz")
+    assert label == "ours, small"
 
 
 def test_another_model_under_the_same_label_is_refused(folder):
