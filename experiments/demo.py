@@ -37,14 +37,14 @@ from gllmm_tf.codec import backends
 from gllmm_tf.errors import GllmmError
 
 AMPLIFICATION = 8
-ROUNDS = 6  # of refinement
+EFFORT = 2  # of the search for better latents
 CROP = (192, 256)  # height and width of each panel of the comparison, before doubling
 FILES = {  # what is left in the folder, in the order of the last lines
     "comparison.png": "a part of original, gllmm_tf and JPEG at double size: begin here",
     "original.png": "the picture",
     "picture.gllmm": "the file",
     "reconstruction.png": "what the file holds",
-    "refined.gllmm": f"the file of an encoder that searched {ROUNDS} rounds longer",
+    "refined.gllmm": "the file of an encoder that searched longer",
     "refined.png": "what it holds",
     "difference.png": f"mid grey + {AMPLIFICATION} times (reconstruction - original)",
 }
@@ -151,11 +151,11 @@ def refined_line(
 ) -> str:
     """Codes the picture with refined latents and returns its line of the table, or why there is none."""
     try:
-        backends.need_tensorflow("--refine", None)
+        backends.need_tensorflow("--effort", None)
     except GllmmError as error:
         return f"  refined     {error}"
-    size, decoded = code(folder, "refined", model, [*options, f"--refine={ROUNDS}"])
-    return row("refined", size, original, read_image(decoded), f"--refine={ROUNDS}")
+    size, decoded = code(folder, "refined", model, [*options, f"--effort={EFFORT}"])
+    return row("refined", size, original, read_image(decoded), f"--effort={EFFORT}")
 
 
 def demonstrate(

@@ -27,6 +27,7 @@ DEFAULT_PUBLISHED = [
     "VTM (VVC intra 4:4:4)",
     "BPG 4:4:4 (x265)",
     "GLLMM (paper, MSE)",
+    "GLLMM (paper, MS-SSIM)",
     "Cheng2020 (paper, MSE)",
 ]
 FILE_NAMES = {bd_rate.PSNR: "psnr", bd_rate.MS_SSIM: "ms_ssim"}

@@ -113,7 +113,7 @@ def _grow_gains(gains, smaller, same_metric):
         target.assign(table)
 
 
-def revive(model, crops, fresh):
+def revive(model, crops, fresh, unused=None):
     """Gives the unused channels of y of a variable-rate model a new start.
 
     They become the linear functions of the features in front of the last convolution of g_a that say
@@ -126,6 +126,8 @@ def revive(model, crops, fresh):
         model: A built `CompressionModel` with gains, in float32.
         crops: uint8 [B, H, W, 3], some hundreds of training crops.
         fresh: A built model of the same configuration with initial weights.
+        unused: bool [N], the channels in question, such as those that `grow` has added; None for
+            those that are hardly ever other than zero.
 
     Returns:
         bool [N]: the channels that were unused.
@@ -136,7 +138,8 @@ def revive(model, crops, fresh):
     if model.gains is None:
         raise ModelError("only a variable-rate model can have channels revived")
     features, y, error = what_is_lacking(model, crops)
-    unused = np.mean(np.abs(y) > 0.5, 0) < USED
+    if unused is None:
+        unused = np.mean(np.abs(y) > 0.5, 0) < USED
     count = int(unused.sum())
     if count == len(unused):
         raise ModelError("no channel of y is in use, there is nothing to go by; train anew")

@@ -55,7 +55,7 @@ def test_all_files_are_made_and_the_report_is_of_them(
         assert f"{metrics.psnr(sample_pixels, x_hat):.2f}" in lines[name]
     assert int(lines["JPEG"][1].replace(",", "")) > 0
     commands = [line for line in capsys.readouterr().out.splitlines() if "$ gllmm" in line]
-    assert len(commands) == 4 and "--refine=6" in commands[2]
+    assert len(commands) == 4 and "--effort=2" in commands[2]
 
 
 def test_without_tensorflow_there_is_one_file(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.errors import ModelError
-from gllmm_tf.model.compression import build
+from gllmm_tf.model.compression import CompressionModel, build
 from gllmm_tf.training import growth
 from gllmm_tf.training.learner import Learner
 from gllmm_tf.training.settings import Settings
@@ -260,6 +260,7 @@ def test_script_writes_a_start(tmp_path):
         Image.fromarray(crop.repeat(2, 0).repeat(2, 1)).save(tmp_path / f"{i:02}.png")
     flags = SimpleNamespace(
         model=str(path),
+        num_filters=0,
         train_glob=str(tmp_path / "*.png"),
         cache_dir=str(tmp_path / "cache"),
         crops=8,
@@ -270,6 +271,21 @@ def test_script_writes_a_start(tmp_path):
     assert revive.revive(flags) == f"{flags.output}: {len(UNUSED)} of 14 channels revived"
     start = ModelFile.read(flags.output)
     assert start.info == {"steps": 7, "revived": UNUSED}
+
+    flags.num_filters = 18
+    assert revive.revive(flags) == f"{flags.output}: 4 of 18 channels revived"
+    wide = ModelFile.read(flags.output)
+    assert wide.config.num_filters == 18 and wide.info["revived"] == [14, 15, 16, 17]
+    x, wider = tf.constant(crops[:1] / np.float32(255)), CompressionModel.load(wide)
+    y, y_wide = model.g_a(x), wider.g_a(x).numpy()
+    np.testing.assert_allclose(y_wide[..., :14], y, atol=2e-3 * np.abs(y).max())
+    assert np.all(y_wide[..., 14:].std((0, 1, 2)) > 0)
+    shown = model.g_s(y).numpy()
+    np.testing.assert_allclose(wider.g_s(y_wide), shown, atol=0.01 * np.abs(shown).max())
+    flags.num_filters = 14
+    with pytest.raises(ModelError, match="has 14 filters already"):
+        revive.revive(flags)
+    flags.num_filters = 0
     with pytest.raises(ModelError, match="none to revive"):
         flags.model = flags.output
         revive.revive(flags)
