@@ -271,7 +271,11 @@ def test_script_writes_a_start(tmp_path):
     assert revive.revive(flags) == f"{flags.output}: {len(UNUSED)} of 14 channels revived"
     start = ModelFile.read(flags.output)
     assert start.info == {"steps": 7, "revived": UNUSED}
+    with pytest.raises(ModelError, match="none to revive"):
+        flags.model = flags.output
+        revive.revive(flags)
 
+    flags.model = str(path)
     flags.num_filters = 18
     assert revive.revive(flags) == f"{flags.output}: 4 of 18 channels revived"
     wide = ModelFile.read(flags.output)
@@ -285,8 +289,4 @@ def test_script_writes_a_start(tmp_path):
     np.testing.assert_allclose(wider.g_s(y_wide), shown, atol=1e-3 * np.abs(shown).max())
     flags.num_filters = 14
     with pytest.raises(ModelError, match="has 14 filters already"):
-        revive.revive(flags)
-    flags.num_filters = 0
-    with pytest.raises(ModelError, match="none to revive"):
-        flags.model = flags.output
         revive.revive(flags)
