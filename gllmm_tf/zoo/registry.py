@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RELEASED = {
     "gllmm-n144": "cbd305495f79a420",
+    "gllmm-n144-ms-ssim": "d25953bd091c464e",
     "gllmm-n48": "1e9b921049ceaaa6",
 }
 """{name: identity} of every model that was ever released. Rows are added, never changed or removed."""
