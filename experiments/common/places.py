@@ -10,4 +10,4 @@ CONFIGS = os.path.join(EXPERIMENTS, "configs")
 DOCS = os.path.join(ROOT, "docs")
 ASSETS = os.path.join(ROOT, "assets")
 SAMPLES = tuple(os.path.join(ASSETS, name) for name in ("friends.png", "picos_de_europa.png"))
-"""The two sample photographs, which no model was trained on."""
+"""The two sample photographs, which the default model was not trained on."""

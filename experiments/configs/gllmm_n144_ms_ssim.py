@@ -5,7 +5,8 @@
 
 2,800 steps, 0.41 gigapixels, 59 minutes of two cores of a server CPU with AVX-512 and bfloat16 that did
 other work besides. Held-out loss of the averaged weights: 0.652 at step 700, 0.628 at 1,400, 0.619 at
-2,100, 0.614 at the end; it was still falling. The sample photographs were not left out of the training pictures.
+2,100, 0.614 at the end; it was still falling. The sample photographs were not left out of the training
+pictures.
 
 The lambdas are the slopes -dR / d(1 - MS-SSIM) of gllmm-n144 at its own qualities on the held-out
 photographs, made even at the top, so that the sizes stay about those of gllmm-n144.

@@ -16,7 +16,7 @@ g_a's guess, which is about the best y that need not be integer, the gradient is
 error. Early steps are long enough to try other integers in many places at once, late ones settle. A round
 that lowers the cost is the next start, and the step grows; one that does not is taken back, and the step
 shrinks. So the result is never worse than plain rounding. All four constants were chosen on crops of
-photographs that no model was trained on (experiments/rate_distortion/refinement_rounds.py compares this
+photographs for training, not of Kodak (experiments/rate_distortion/refinement_rounds.py compares this
 descent with others).
 """
 
