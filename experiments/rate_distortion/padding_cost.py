@@ -13,8 +13,8 @@ PSNR is that of the square itself, bits are per pixel of it, and
     cost     lambda 255^2 MSE + bits per pixel, what the model was trained for
     worth    how far the cost is below that of reflection, in percent of the rate with reflection
 
-By default the pictures are the two sample photographs, which the default model was not trained on. The figures go
-to a CSV. A minute on two cores.
+By default the pictures are the two sample photographs, which the default model was not trained on. The
+figures go to a CSV. A minute on two cores.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ with the product's descent or others (`descents.py`), in bfloat16 where the proc
     worth    how far the cost is below that without rounds, in percent of the rate without rounds
     seconds  of the whole encoding, after one of the same size
 
-By default the pictures are the two sample photographs, which the default model was not trained on, and the rounds those
-of `--effort`. The figures go to a CSV, those of the product's descent by effort into docs/usage.md too.
-Five to ten minutes per descent on two cores.
+By default the pictures are the two sample photographs, which the default model was not trained on, and the
+rounds those of `--effort`. The figures go to a CSV, those of the product's descent by effort into
+docs/usage.md too. Five to ten minutes per descent on two cores.
 """
 
 from __future__ import annotations
