@@ -33,9 +33,11 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
         in common.
     """
     curves = [_curve(points) for points in (anchor, test)]
+    if min(len(quality) for quality, _ in curves) < 2:
+        return math.nan
     low = max(quality[0] for quality, _ in curves)
     high = min(quality[-1] for quality, _ in curves)
-    if not low < high or min(len(quality) for quality, _ in curves) < 2:
+    if not low < high:
         return math.nan
     from scipy.interpolate import PchipInterpolator
 

@@ -34,7 +34,7 @@ def evaluate(args: argparse.Namespace) -> int:
     _check_outputs(args, jobs)
     codecs, voice = Codecs(args, args.quality), Voice(args)
     rows: list[Row] = []
-    curves = Curves(args.against) if args.against else None
+    curves = Curves(args.against, args.refine) if args.against else None
     width = max(4, *(len(os.path.basename(job.source)) for job in jobs))
 
     def evaluate(job: Job) -> Report:
@@ -80,22 +80,23 @@ def _check_outputs(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
 
 
 class Curves:
-    """Rate and PSNR of our codec and of another one over all pictures.
+    """Rate, PSNR and MS-SSIM of our codec and of another one over all pictures.
 
     Args:
         rival: Name of the other codec.
+        refine: Rounds of the search of ours.
     """
 
-    def __init__(self, rival: str):
-        self._rival = rival
+    def __init__(self, rival: str, refine: int):
+        self._rival, self._refine = rival, refine
         self._sums: dict[tuple[str, str], np.ndarray] = {}
         self._count = 0
 
     def points_of(self, codec: Codec, pixels: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-        """{(codec, setting): (bits per pixel, PSNR)} of a picture."""
+        """{(codec, setting): (bits per pixel, PSNR, MS-SSIM)} of a picture."""
         points = {}
         for quality in range(1, (codec.num_qualities or 0) + 1):
-            data = codec.compress(pixels, quality)
+            data = codec.compress(pixels, quality, refine=self._refine)
             points["gllmm", str(quality)] = _point(pixels, data, codec.decompress(data))
         if not points:
             raise ModelError("this model has one fixed rate, which makes no curve", "against")
@@ -112,25 +113,48 @@ class Curves:
         self._count += 1
 
     def tell(self, voice: Voice) -> None:
-        """Prints the mean of every setting, and the BD-rate of the means."""
+        """Prints the mean of every setting, and the BD-rates of the means."""
         means = {key: total / self._count for key, total in self._sums.items()}
-        for (codec, setting), (rate, psnr) in means.items():
-            voice.say(f"{codec}@{setting}: {rate:.4f} bpp, {psnr:.2f} dB")
+        for (codec, setting), (rate, psnr, ms_ssim) in means.items():
+            similarity = "" if math.isnan(ms_ssim) else f", MS-SSIM {ms_ssim:.5f}"
+            voice.say(f"{codec}@{setting}: {rate:.4f} bpp, {psnr:.2f} dB{similarity}")
         ours, theirs = (
-            [tuple(point) for (codec, _), point in means.items() if codec == name]
+            [tuple(point.tolist()) for (codec, _), point in means.items() if codec == name]
             for name in ("gllmm", self._rival)
         )
-        percent = bd_rate.bd_rate(theirs, ours)
-        shown = "no PSNR in common" if math.isnan(percent) else f"{percent:+.1f} %"
-        voice.say(f"BD-rate against {self._rival}, PSNR: {shown}")
+        scales = {
+            "PSNR": [[(rate, psnr) for rate, psnr, _ in curve] for curve in (theirs, ours)],
+            "MS-SSIM": [[(rate, _decibel(m)) for rate, _, m in curve] for curve in (theirs, ours)],
+        }
+        percents = {s: _known(bd_rate.bd_rate(*curves)) for s, curves in scales.items()}
+        for scale, percent in percents.items():
+            shown = f"no {scale} in common" if percent is None else f"{percent:+.1f} %"
+            voice.say(f"BD-rate against {self._rival}, {scale}: {shown}")
         voice.record(
-            against=self._rival, bd_rate_percent=percent, gllmm=ours, **{self._rival: theirs}
+            against=self._rival,
+            bd_rate_percent=percents["PSNR"],
+            bd_rate_percent_ms_ssim=percents["MS-SSIM"],
+            **{
+                name: [tuple(map(_known, point)) for point in curve]
+                for name, curve in (("gllmm", ours), (self._rival, theirs))
+            },
         )
 
 
 def _point(pixels: np.ndarray, data: bytes, x_hat: np.ndarray) -> np.ndarray:
+    """(bits per pixel, PSNR, MS-SSIM or nan for a picture too small for it)."""
     rate = bpp(len(data), pixels.shape[0] * pixels.shape[1])
-    return np.array([rate, min(metrics.psnr(pixels, x_hat), MOST_DB)])
+    psnr, ms_ssim = quality_of(pixels, x_hat)
+    return np.array([rate, min(psnr, MOST_DB), math.nan if ms_ssim is None else ms_ssim])
+
+
+def _known(value: float) -> float | None:
+    """None for nan, which JSON does not have."""
+    return None if math.isnan(value) else value
+
+
+def _decibel(ms_ssim: float) -> float:
+    return math.nan if math.isnan(ms_ssim) else min(metrics.ms_ssim_db(ms_ssim), MOST_DB)
 
 
 class Row(NamedTuple):

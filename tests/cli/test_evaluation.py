@@ -27,6 +27,7 @@ def test_bd_rate_of_simple_curves():
     assert bd_rate(curve[:2], [(3 * rate, q) for rate, q in curve[1::-1]]) == pytest.approx(200)
     assert math.isnan(bd_rate(curve, [(1, 40.0), (2, 45.0)]))
     assert math.isnan(bd_rate(curve, [(1, 31.0)]))
+    assert math.isnan(bd_rate(curve, [(1, math.inf), (2, math.nan)]))
     assert bd_rate(curve, [*curve, (9.0, 33.0), (1.0, math.inf)]) == 0
 
 
@@ -54,12 +55,32 @@ def test_rate_of_the_picture_alone(folder, model, tiny_codec, sample_pixels, cap
 def test_bd_rate_against_another_codec(folder, model, capsys, rival):
     assert gllmm("evaluate", *model, "photo.png", "--against", rival) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith(f"BD-rate against {rival}, PSNR: ")
+    assert lines[-2].startswith(f"BD-rate against {rival}, PSNR: ")
+    assert lines[-1] == f"BD-rate against {rival}, MS-SSIM: no MS-SSIM in common"  # too small
     assert sum(line.startswith("gllmm@") for line in lines) == 8
     assert sum(line.startswith(f"{rival}@") for line in lines) > 8
     assert gllmm("evaluate", *model, "photo.png", "--against", rival, "--json") == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["against"] == rival and len(last["gllmm"]) == 8
+    assert last["bd_rate_percent_ms_ssim"] is None and last["gllmm"][0][2] is None
+
+
+def test_bd_rate_in_ms_ssim(folder, model, capsys):
+    Image.effect_noise((176, 176), 60).convert("RGB").save("large.png")
+    assert gllmm("evaluate", *model, "large.png", "--against", "jpeg", "--json") == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert all(0 < similarity < 1 for _, _, similarity in last["gllmm"] + last["jpeg"])
+    pairs = [[(r, metrics.ms_ssim_db(m)) for r, _, m in last[n]] for n in ("jpeg", "gllmm")]
+    found = last["bd_rate_percent_ms_ssim"]
+    assert found is None or found == pytest.approx(bd_rate(*pairs))
+
+
+def test_the_search_counts_in_the_curve(folder, model, monkeypatch, capsys):
+    pytest.importorskip("tensorflow")
+    assert gllmm("evaluate", *model, "photo.png", "--against", "jpeg", "--json") == 0
+    plain = json.loads(capsys.readouterr().out.splitlines()[-1])["gllmm"]
+    assert gllmm("evaluate", *model, "photo.png", "--against", "jpeg", "--json", "-e2") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["gllmm"] != plain
 
 
 def test_a_missing_scipy_is_said_first(folder, capsys, monkeypatch):
