@@ -18,7 +18,7 @@ ROOT = pages.ROOT
 # Figures ----------------------------------------------------------------------------------------
 
 DEFAULT = "ours, gllmm-n144, 19.5 gigapixels"
-REFINED = f"{DEFAULT}, 12 rounds"
+REFINED = f"{DEFAULT}, 10 rounds"
 FOR_MS_SSIM = "ours, gllmm-n144-ms-ssim, 19.9 gigapixels"
 
 ANCHORS = {

@@ -20,7 +20,7 @@ FILES_USAGE = """%(prog)s [options] IN [OUT]
        %(prog)s [options] --output_dir DIR IN..."""
 STDIN = "- reads from standard input"
 
-EFFORTS = (0, 3, 6, 12, 24, 48)
+EFFORTS = (0, 3, 6, 10, 20, 40)
 """Rounds of refinement of --effort 0, 1, .."""
 
 
