@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 
@@ -82,20 +83,22 @@ def make_curve(
     return Curve(codec, bpp[first], quality[first], published)
 
 
-def bd_rate(anchor: Curve, test: Curve) -> BdRate:
+def bd_rate(
+    anchor: Curve, test: Curve, span: tuple[float, float] = (-math.inf, math.inf)
+) -> BdRate:
     """Returns the BD-rate of `test` against `anchor`.
 
     With r(q) = ln of the rate that a codec needs for quality q, interpolated by PCHIP,
 
         percent = 100 (exp(mean over q in [low, high] of (r_test(q) - r_anchor(q))) - 1),
 
-    where [low, high] is the range of quality that both curves cover.
+    where [low, high] is the range of quality that both curves cover, within `span` in dB.
 
     Raises:
         NoOverlapError: when that range is empty.
     """
-    low = max(anchor.quality[0], test.quality[0])
-    high = min(anchor.quality[-1], test.quality[-1])
+    low = max(anchor.quality[0], test.quality[0], span[0])
+    high = min(anchor.quality[-1], test.quality[-1], span[1])
     if low >= high:
         raise NoOverlapError(
             f"{anchor.codec} covers {anchor.quality[0]:.2f} to {anchor.quality[-1]:.2f} dB and "
@@ -103,7 +106,7 @@ def bd_rate(anchor: Curve, test: Curve) -> BdRate:
             "no quality in common, add settings to one of them."
         )
     points = (zip(curve.bpp.tolist(), curve.quality.tolist()) for curve in (anchor, test))
-    return BdRate(percent_of(*map(list, points)), float(low), float(high))
+    return BdRate(percent_of(*map(list, points), span), float(low), float(high))
 
 
 def measured_curves(rows: Sequence[dict]) -> dict[str, list[Curve]]:
@@ -193,8 +196,12 @@ def find_curve(curves: Sequence[Curve], codec: str) -> Curve:
     raise ExperimentError(f"No curve of {codec!r}; there are {names or 'none'}.")
 
 
-def table(curves: dict[str, list[Curve]], anchor: str) -> dict[str, dict[str, BdRate | None]]:
+def table(
+    curves: dict[str, list[Curve]], anchor: str, psnr_range: tuple[float, float] | None = None
+) -> dict[str, dict[str, BdRate | None]]:
     """Returns codec -> metric -> BD-rate against an anchor, best PSNR first.
+
+    With a `psnr_range`, nothing beyond these dB counts in PSNR.
 
     None stands for a curve that is missing or has no quality in common with the anchor's.
 
@@ -208,8 +215,9 @@ def table(curves: dict[str, list[Curve]], anchor: str) -> dict[str, dict[str, Bd
         if anchor not in [curve.codec for curve in candidates]:
             continue
         for curve in candidates:
+            span = psnr_range if psnr_range and metric == PSNR else (-math.inf, math.inf)
             try:
-                rates[curve.codec][metric] = bd_rate(find_curve(candidates, anchor), curve)
+                rates[curve.codec][metric] = bd_rate(find_curve(candidates, anchor), curve, span)
             except NoOverlapError:
                 continue
     return dict(sorted(rates.items(), key=lambda item: _sort_key(item[1][PSNR])))
@@ -219,12 +227,14 @@ def _sort_key(rate: BdRate | None) -> float:
     return np.inf if rate is None else rate.percent
 
 
-def format_table(curves: dict[str, list[Curve]], anchor: str) -> str:
-    """Returns the table as Markdown."""
+def format_table(
+    curves: dict[str, list[Curve]], anchor: str, psnr_range: tuple[float, float] | None = None
+) -> str:
+    """Returns the table as Markdown; arguments as for `table`."""
     published = {c.codec for metric in curves for c in curves[metric] if c.published}
     head = ["codec", f"BD-rate against {anchor}, PSNR", "over dB", "BD-rate, MS-SSIM", "over dB"]
     rows = []
-    for codec, rates in table(curves, anchor).items():
+    for codec, rates in table(curves, anchor, psnr_range).items():
         cells = [codec + (" (published)" if codec in published else "")]
         for metric in (PSNR, MS_SSIM):
             rate = rates[metric]
@@ -238,6 +248,7 @@ def format_table(curves: dict[str, list[Curve]], anchor: str) -> str:
 
 def define_flags() -> None:
     flags.DEFINE_string("anchor", "jpeg", "Codec to compare with, measured or published.")
+    flags.DEFINE_list("psnr_range", [], "LOW,HIGH in dB, beyond which nothing counts in PSNR.")
     define_published()
 
 
@@ -252,7 +263,11 @@ def define_published() -> None:
 
 
 def main(f: flags.FlagValues, results: str | None = None) -> None:
-    print(format_table(load_curves(results, f.published), f.anchor))
+    ends = program.numbers("psnr_range", f.psnr_range)
+    if len(ends) not in (0, 2):
+        raise ExperimentError("--psnr_range takes two numbers, LOW,HIGH.")
+    curves = load_curves(results, f.published)
+    print(format_table(curves, f.anchor, (ends[0], ends[1]) if ends else None))
 
 
 if __name__ == "__main__":

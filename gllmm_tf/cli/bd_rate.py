@@ -21,12 +21,17 @@ def check() -> None:
         raise GllmmError("a BD-rate needs SciPy: pip install 'gllmm_tf[experiments]'", "against")
 
 
-def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float:
+def bd_rate(
+    anchor: Sequence[tuple[float, float]],
+    test: Sequence[tuple[float, float]],
+    span: tuple[float, float] = (-math.inf, math.inf),
+) -> float:
     """Percent of the rate that `test` needs beyond `anchor`, on average over the qualities of both.
 
     Args:
         anchor: Pairs (bits per pixel, quality in dB) of one codec, two or more.
         test: Those of the other.
+        span: Qualities in dB beyond which nothing counts.
 
     Returns:
         100 (exp(mean of ln rate_test(q) - ln rate_anchor(q)) - 1); nan where the curves have no quality
@@ -35,8 +40,8 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
     curves = [_curve(points) for points in (anchor, test)]
     if min(len(quality) for quality, _ in curves) < 2:
         return math.nan
-    low = max(quality[0] for quality, _ in curves)
-    high = min(quality[-1] for quality, _ in curves)
+    low = max(span[0], *(quality[0] for quality, _ in curves))
+    high = min(span[1], *(quality[-1] for quality, _ in curves))
     if not low < high:
         return math.nan
     from scipy.interpolate import PchipInterpolator

@@ -132,3 +132,20 @@ def test_unknown_anchor_lists_the_curves(tmp_path):
     write_results(path)
     with pytest.raises(ExperimentError, match="'vtm'; there are one, two"):
         bd_rate.table(bd_rate.load_curves(str(path)), "vtm")
+
+
+def test_only_the_range_counts():
+    """Ten percent more up to 34 dB and five times as much beyond: below, ten percent are left."""
+    quality = np.arange(28.0, 41.0)
+    rate = np.exp(0.2 * quality)
+    anchor = bd_rate.make_curve("anchor", rate, quality)
+    test = bd_rate.make_curve("test", np.where(quality > 34, 5.0, 1.1) * rate, quality)
+    found = bd_rate.bd_rate(anchor, test, (29.0, 33.0))
+    assert (found.low, found.high) == (29.0, 33.0)
+    assert found.percent == pytest.approx(10.0, abs=1e-6)
+    assert bd_rate.bd_rate(anchor, test).percent > 50
+    with pytest.raises(bd_rate.NoOverlapError):
+        bd_rate.bd_rate(anchor, test, (41.0, 43.0))
+    curves = {bd_rate.PSNR: [anchor, test], bd_rate.MS_SSIM: [anchor, test]}
+    rates = bd_rate.table(curves, "anchor", (29.0, 33.0))["test"]
+    assert rates[bd_rate.PSNR] == found and rates[bd_rate.MS_SSIM].percent > 50
