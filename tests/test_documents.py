@@ -55,6 +55,10 @@ NOT_HERE = {
         "make": INSTALLS,
         "GLLMM_JAX_PYTHON": "needs JAX",
     },
+    "docs/curve.md": {
+        "python -m experiments.inside.linear_bound": "needs the training photographs",
+        "python -m experiments.rate_distortion.refinement_rounds": SLOW,
+    },
     "docs/desktop.md": {
         "python -m gllmm_tf.desktop": "changes the desktop of the user; tests/desktop installs elsewhere",
         "xdg-mime": "need not be installed; tests/desktop runs it where it is",
@@ -98,7 +102,10 @@ NOT_HERE = {
         "TF_CONFIG=": "waits for a second machine; tests/training/test_distribution.py runs two workers",
     },
     "docs/tutorial.md": {"pip install": INSTALLS},
-    "docs/usage.md": {"python -m experiments.rate_distortion.targets": KODAK},
+    "docs/usage.md": {
+        "python -m experiments.rate_distortion.targets": KODAK,
+        "python -m experiments.rate_distortion.refinement_rounds": SLOW,
+    },
     "experiments/README.md": {"python -m experiments.rate_distortion.rate_distortion": KODAK},
 }
 """{page: {beginning of a command: reason}}."""

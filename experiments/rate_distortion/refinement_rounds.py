@@ -1,7 +1,7 @@
 r"""How many rounds of refinement are worth their time, and by which descent?
 
     python -m experiments.rate_distortion.refinement_rounds
-    python -m experiments.rate_distortion.refinement_rounds --rounds=6,10 --page= \
+    python -m experiments.rate_distortion.refinement_rounds --rounds=6 --qualities=2,8 --page= \
         --descents=product,product-float32,straight,backtracking,softened,flips,signs,priced \
         --output=experiments/results/descents.csv
 
