@@ -21,6 +21,7 @@ docs/usage.md too. Five to ten minutes per descent on two cores.
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -104,7 +105,7 @@ def effort_table(rows: Sequence[dict]) -> list[str]:
     rows = [row for row in rows if row["descent"] == "product"]
     qualities = sorted({float(row["quality"]) for row in rows})
 
-    def mean(field: str, rounds: int, quality: float | None = None) -> float:
+    def values(field: str, rounds: int, quality: float | None = None) -> list[float]:
         found = [
             float(row[field])
             for row in rows
@@ -114,13 +115,15 @@ def effort_table(rows: Sequence[dict]) -> list[str]:
             raise ExperimentError(
                 f"{rounds} rounds were not measured; give --rounds all of --effort."
             )
-        return sum(found) / len(found)
+        return found
 
     head = ["`--effort`", "rounds", *(f"worth at quality {q:g}" for q in qualities), "seconds"]
     lines = []
     for effort, rounds in enumerate(EFFORTS):
-        cells = [f"{mean('worth', rounds, q):.1f} %" if rounds else "" for q in qualities]
-        lines.append([effort, rounds, *cells, f"{mean('seconds', rounds):.1f}"])
+        worths = [statistics.mean(values("worth", rounds, q)) for q in qualities]
+        cells = [f"{worth:.1f} %" if rounds else "" for worth in worths]
+        seconds = statistics.median(values("seconds", rounds))
+        lines.append([effort, rounds, *cells, f"{seconds:.1f}"])
     return doc_tables.markdown(head, "rr", lines)
 
 
