@@ -323,7 +323,7 @@ def _add_model(parser) -> None:
         default=0,
         metavar=f"0..{len(EFFORTS) - 1}",
         help="search for better latents of every picture: a smaller file for the same quality, for "
-        "about 1.6 s per megapixel and round on two cores; the efforts are "
+        "about 2 s per megapixel and round on two cores; the efforts are "
         f"{', '.join(map(str, EFFORTS))} rounds (default 0)",
     )
     search.add_argument(
