@@ -2,7 +2,8 @@
 
 product       what each integer costs by itself is compared with its neighbours; steps that raise the
               cost are taken back
-straight      the gradient of a smooth cost, steps whose lengths are fixed in advance; the product's before
+straight      the gradient of a smooth cost, steps whose lengths are fixed in advance; much as the
+              product's before
 backtracking  the same gradient; a step that raises the cost is taken back, and the steps after it are
               shorter; one that lowers it makes them longer
 softened      the gradient is taken part of the way back from round(y) to y, ever less so
@@ -19,7 +20,7 @@ import math
 
 import numpy as np
 
-from gllmm_tf.codec.descent import Cost, Descent, Tell, curvature, descend, schedule
+from gllmm_tf.codec.descent import Cost, Descent, Slopes, Tell, curvature, descend, schedule
 
 SHRINK, GROW = 0.5, 1.3  # of step or share after a failure and after a success
 STEP = 0.06  # of `straight` and `softened`, see the product's
@@ -36,6 +37,11 @@ def _cheaper(best: np.ndarray, lowest: float, other: np.ndarray, cost: Cost) -> 
     return other if cost.at(other) < lowest else best
 
 
+def smooth(slopes: Slopes) -> np.ndarray:
+    """The gradient as if costs were smooth, by central differences, [h, w, N]."""
+    return slopes.others + (slopes.above + slopes.below) / 2
+
+
 def straight(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> np.ndarray:
     """See the module; a `Descent`."""
     y, best, lowest, scale = y.copy(), np.round(y), math.inf, None
@@ -45,8 +51,8 @@ def straight(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -
         if slopes.cost < lowest:
             best, lowest = rounded, slopes.cost
         if scale is None:
-            scale = curvature(y, slopes.smooth)
-        y -= STEP * schedule(t, rounds) * slopes.smooth / scale
+            scale = curvature(y, smooth(slopes))
+        y -= STEP * schedule(t, rounds) * smooth(slopes) / scale
         if tell is not None:
             tell()
     return _cheaper(best, lowest, np.round(y), cost)
@@ -60,10 +66,10 @@ def backtracking(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = Non
         rounded = np.round(y)
         slopes = cost.slopes(rounded)
         if scale is None:
-            scale = curvature(y, slopes.smooth)
+            scale = curvature(y, smooth(slopes))
         if slopes.cost < lowest:
             step *= GROW if slope is not None else 1.0
-            best, lowest, start, slope = rounded, slopes.cost, y, slopes.smooth
+            best, lowest, start, slope = rounded, slopes.cost, y, smooth(slopes)
         else:
             step *= SHRINK
         y = start - step * schedule(t, rounds) * slope / scale
@@ -78,7 +84,7 @@ def softened(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -
     for t in range(rounds):
         rounded = np.round(y)
         part = SOFT * (1 - t / rounds) if t else 0.0
-        gradient = cost.slopes(rounded + np.float32(part) * (y - rounded)).smooth
+        gradient = smooth(cost.slopes(rounded + np.float32(part) * (y - rounded)))
         if scale is None:
             scale = curvature(y, gradient)
         y -= STEP * schedule(t, rounds) * gradient / scale
@@ -126,10 +132,10 @@ def flips(y: np.ndarray, cost: Cost, rounds: int, tell: Tell | None = None) -> n
     for _ in range(rounds):
         slopes = cost.slopes(tried)
         if scale is None:
-            scale = curvature(y, slopes.smooth)
+            scale = curvature(y, smooth(slopes))
         if slopes.cost < lowest:
             share = min(1.0, share * (GROW if slope is not None else 1.0))
-            best, lowest, slope = tried, slopes.cost, slopes.smooth
+            best, lowest, slope = tried, slopes.cost, smooth(slopes)
         else:
             share *= SHRINK
         promise = np.abs(slope) - scale / 2

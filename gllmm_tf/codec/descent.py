@@ -15,9 +15,9 @@ with a curvature h_c per channel, the root mean square of the first g over that 
 g_a's guess, which is about the best y that need not be integer, the gradient is the curvature times that
 error. Early steps are long enough to try other integers in many places at once, late ones settle. A round
 that lowers the cost is the next start, and the step grows; one that does not is taken back, and the step
-shrinks. So the result is never worse than plain rounding. All four constants were chosen on crops of
-photographs for training, not of Kodak (experiments/rate_distortion/refinement_rounds.py compares this
-descent with others).
+shrinks. So by the given cost the result is never worse than plain rounding. All four constants were chosen
+on crops of photographs for training, not of Kodak; experiments/rate_distortion/descents.py has others to
+compare with.
 """
 
 from __future__ import annotations
@@ -48,11 +48,6 @@ class Slopes(NamedTuple):
     others: np.ndarray
     above: np.ndarray
     below: np.ndarray
-
-    @property
-    def smooth(self) -> np.ndarray:
-        """The gradient as if costs were smooth, by central differences."""
-        return self.others + (self.above + self.below) / 2
 
     @property
     def moves(self) -> np.ndarray:

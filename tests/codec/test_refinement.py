@@ -69,7 +69,6 @@ def test_neighbours_that_do_not_pay_are_left():
     one = np.ones_like(pull)
     slopes = descent.Slopes(0.0, pull, one, -one)
     np.testing.assert_allclose(slopes.moves, [[[0.0, 0.0, -0.2, 0.2]]], atol=1e-6)
-    np.testing.assert_array_equal(slopes.smooth, pull)
 
 
 def test_slopes_are_those_of_the_cost(codec, photo):
