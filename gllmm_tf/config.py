@@ -35,10 +35,15 @@ class ModelConfig:
 
     Attributes:
         system: "gllmm" or "cheng2020".
-        num_filters: N, the channels of the transforms and of both latents.
+        num_filters: N, the channels of the transforms and of y, and of z if `hyper_filters` is 0.
         trunk_widths: Channels of g_a and g_s at 1/2, 1/4 and 1/8 of the resolution. Empty for N
             everywhere, as published. Most multiply-adds happen at 1/2, most of what a high rate needs
             is N; so a narrow start and a wide N give more for the same time.
+        hyper_filters: Channels of z, h_a and h_s. 0 for N, as published. What a high rate needs is
+            channels of y; z is 2 % of the rate and less.
+        deep_filters: Channels of y, the first ones, that go through the attention of g_a and the attention
+            and the residual module of g_s at 1/16 of the resolution; the others pass these by. 0 for
+            all, as published. The weights of those blocks grow with the square of their channels.
         families: Mixture families in stream order, a non-empty subset of `FAMILIES`.
         components: Components per family.
         stages: Residual pairs of each residual module: 1 is the plain residual block of Cheng et al.,
@@ -52,6 +57,8 @@ class ModelConfig:
     system: str = "gllmm"
     num_filters: int = 128
     trunk_widths: tuple[int, ...] = ()
+    hyper_filters: int = 0
+    deep_filters: int = 0
     families: tuple[str, ...] = FAMILIES
     components: int = 3
     stages: int = 2
@@ -75,6 +82,18 @@ class ModelConfig:
                 len(self.trunk_widths) in (0, 3) and all(map(_is_width, self.trunk_widths)),
                 "trunk_widths",
                 "empty, or three even whole numbers from 2 to 1024",
+            ),
+            (
+                self.hyper_filters == 0 or _is_width(self.hyper_filters),
+                "hyper_filters",
+                "0 for N, or an even whole number from 2 to 1024",
+            ),
+            (
+                self.deep_filters == 0
+                or _is_width(self.deep_filters)
+                and self.deep_filters < self.num_filters,
+                "deep_filters",
+                "0 for all of N, or an even whole number from 2 to less than N",
             ),
             (
                 len(self.families) > 0
@@ -116,6 +135,11 @@ class ModelConfig:
         return min(DEFAULT_QUALITY, float(len(self.lambdas))) if self.lambdas else None
 
     @property
+    def z_filters(self) -> int:
+        """Channels of z: `hyper_filters`, or N."""
+        return self.hyper_filters or self.num_filters
+
+    @property
     def num_groups(self) -> int:
         """Entropy parameters per latent element (30 for the published GLLMM, 9 for Cheng et al.)."""
         families = len(self.families)
@@ -124,8 +148,9 @@ class ModelConfig:
     def to_json(self) -> str:
         """The text that a model file holds; `from_json` reads it."""
         fields = dataclasses.asdict(self)
-        if not self.trunk_widths:
-            del fields["trunk_widths"]  # a model's identity is a hash of this text
+        for name in ("trunk_widths", "hyper_filters", "deep_filters"):
+            if not fields[name]:
+                del fields[name]  # a model's identity is a hash of this text
         return json.dumps(fields, sort_keys=True)
 
     @classmethod

@@ -23,11 +23,16 @@ from gllmm_tf.zoo import model_file
 from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
 
 PATCH = 128
+CHANGES = ("hyper_filters", "deep_filters", "entropy_widths", "lambdas")
 
 
 def define_flags() -> None:
     flags.DEFINE_string("model", DEFAULT_MODEL, "Name, file or run of a variable-rate model.")
     flags.DEFINE_integer("num_filters", 0, "N of a wider model; 0: as it is.", lower_bound=0)
+    flags.DEFINE_integer("hyper_filters", 0, "Of a wider model, see ModelConfig.", lower_bound=0)
+    flags.DEFINE_integer("deep_filters", 0, "Of a wider model, see ModelConfig.", lower_bound=0)
+    flags.DEFINE_list("entropy_widths", [], "Of a wider model; empty: as they are.")
+    flags.DEFINE_list("lambdas", [], "Of a wider model; empty: as they are.")
     flags.DEFINE_list("train_glob", None, "Training photographs, as for train.py.", required=True)
     flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded photographs.")
     flags.DEFINE_integer("crops", 512, f"Crops, {PATCH} pixels wide, on which the start is fitted.")
@@ -36,12 +41,13 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "The model file to write.", required=True)
 
 
-def widened(stored, num_filters: int):
+def widened(stored, num_filters: int, **changes):
     """The model of a file with more channels: (model, one with initial weights, the new channels).
 
     Args:
         stored: `ModelFile`.
         num_filters: N, or 0 to leave the model as it is, with None for the channels.
+        **changes: Other fields of the wider model's configuration.
 
     Raises:
         ModelError: the file has as many already.
@@ -51,7 +57,7 @@ def widened(stored, num_filters: int):
         return start, build(stored.config), None
     if num_filters <= stored.config.num_filters:
         raise ModelError(f"the model has {stored.config.num_filters} filters already: name more")
-    config = dataclasses.replace(stored.config, num_filters=num_filters)
+    config = dataclasses.replace(stored.config, num_filters=num_filters, **changes)
     wide = build(config)
     growth.grow(wide, start)
     return wide, build(config), np.arange(num_filters) >= stored.config.num_filters
@@ -61,10 +67,14 @@ def revive(f):
     """Writes the file; returns what was done, in one line."""
     tf.keras.utils.set_random_seed(f.seed)
     stored = read_model(f.model)
-    start, fresh, new = widened(stored, f.num_filters)
+    changes = {name: getattr(f, name) for name in CHANGES if getattr(f, name)}
+    for name, kind in (("entropy_widths", int), ("lambdas", float)):
+        if name in changes:
+            changes[name] = tuple(program.numbers(name, changes[name], kind))
+    start, fresh, new = widened(stored, f.num_filters, **changes)
     photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images)
     pictures = data.Pictures.open(photographs, f.cache_dir)
-    source = data.Crops(pictures, PATCH, f.seed, stored.config.num_qualities)
+    source = data.Crops(pictures, PATCH, f.seed, start.config.num_qualities)
     crops = np.concatenate([c.numpy() for c, _ in source.dataset(0, 1, f.crops)])
     revived = np.flatnonzero(growth.revive(start, crops, fresh, new)).tolist()
     if not revived:

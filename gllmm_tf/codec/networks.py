@@ -22,18 +22,18 @@ from gllmm_tf.model.transforms import (
 class PixelNetworks(pixels.PixelNetworks):
     """See `pixels.PixelNetworks`; transforms are tensors' functions, NHWC."""
 
+    @property
+    def _trunk(self):
+        return self.config.stages, self.config.trunk_widths, self.config.deep_filters
+
     # Built before their graphs are traced: weights assigned inside a trace are not there outside.
 
     @functools.cached_property
     @in_float32()
     def analysis_transforms(self) -> tuple[TensorFlowTransform, TensorFlowTransform]:
         """g_a and h_a."""
-        n, stages, widths = (
-            self.config.num_filters,
-            self.config.stages,
-            self.config.trunk_widths,
-        )
-        g_a, h_a = AnalysisTransform(n, stages, widths), HyperAnalysisTransform(n)
+        n = self.config.num_filters
+        g_a, h_a = AnalysisTransform(n, *self._trunk), HyperAnalysisTransform(self.config.z_filters)
         tiled = (
             TensorFlowTransform(g_a.path, tf.zeros([1, LATENT_STRIDE, LATENT_STRIDE, 3])),
             TensorFlowTransform(h_a.path, tf.zeros([1, HYPER_STRIDE, HYPER_STRIDE, n])),
@@ -47,7 +47,7 @@ class PixelNetworks(pixels.PixelNetworks):
     def synthesis_transform(self) -> TensorFlowTransform:
         """g_s."""
         n = self.config.num_filters
-        g_s = SynthesisTransform(n, self.config.stages, self.config.trunk_widths)
+        g_s = SynthesisTransform(n, *self._trunk)
         tiled = TensorFlowTransform(g_s.path, tf.zeros([1, 1, 1, n]))
         self.file.assign("g_s", g_s)
         return tiled
@@ -57,7 +57,7 @@ class PixelNetworks(pixels.PixelNetworks):
     def _gains(self) -> Gains | None:
         if not self.config.lambdas:
             return None
-        gains = Gains(self.config.lambdas, self.config.num_filters)
+        gains = Gains(self.config.lambdas, self.config.num_filters, self.config.z_filters)
         gains(tf.ones([1]))
         self.file.assign("gains", gains)
         return gains
@@ -65,7 +65,7 @@ class PixelNetworks(pixels.PixelNetworks):
     def gains(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `pixels.PixelNetworks`."""
         if self._gains is None:
-            return (np.ones(self.config.num_filters, np.float32),) * 3
+            return self.no_gains()
         y, y_inverse, z, *_ = self._gains(tf.constant([1.0 + index / QUALITY_STEPS]))
         return np.reshape(y, [-1]), np.reshape(y_inverse, [-1]), np.reshape(z, [-1])
 

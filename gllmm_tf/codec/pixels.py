@@ -59,7 +59,12 @@ class PixelNetworks(abc.ABC):
 
     @abc.abstractmethod
     def gains(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The gain of y, its inverse and the gain of z at a quality index, float32 [N] each."""
+        """The gain of y, its inverse and the gain of z at a quality index: float32 [N], [N], [Z]."""
+
+    def no_gains(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The gains of a fixed-rate model, as `gains` returns them: ones."""
+        n, z = self.config.num_filters, self.config.z_filters
+        return np.ones(n, np.float32), np.ones(n, np.float32), np.ones(z, np.float32)
 
     @abc.abstractmethod
     def to_input(self, part: np.ndarray) -> Any:

@@ -92,6 +92,11 @@ def _(layer, span):
     return hull(span, needed(list(layer.blocks), span))
 
 
+@needed.register(layers.FirstChannels)
+def _(layer, span):
+    return needed(layer.layer, span)
+
+
 @needed.register(layers.AttentionBlock)
 def _(layer, span):
     return hull(span, needed(list(layer.trunk), span), needed([*layer.attention, layer.conv], span))

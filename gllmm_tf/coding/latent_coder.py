@@ -52,14 +52,15 @@ class LatentCoder(Coder):
         self._listeners: dict[int, Listener] = {}
         self._keys = itertools.count()
         latent = tf.TensorSpec([None, None, n], _F64)
+        hyper = tf.TensorSpec([None, None, self.config.z_filters], _F64)
         string = tf.TensorSpec([], tf.string)
-        self._write = _graph(self.write, latent, latent, _INDEX)
-        self._write_watched = _graph(self.write, latent, latent, _INDEX, _KEY)
+        self._write = _graph(self.write, latent, hyper, _INDEX)
+        self._write_watched = _graph(self.write, latent, hyper, _INDEX, _KEY)
         self._read_z = _graph(self.read_z, string, tf.TensorSpec([2], tf.int32))
-        self._read_y = _graph(self.read_y, latent, string, _INDEX)
-        self._read_y_watched = _graph(self.read_y, latent, string, _INDEX, _KEY)
-        self._phi = _graph(self.networks.hyper_synthesis, latent, _INDEX)
-        self._information = _graph(self._information_bits, latent, latent, _INDEX)
+        self._read_y = _graph(self.read_y, hyper, string, _INDEX)
+        self._read_y_watched = _graph(self.read_y, hyper, string, _INDEX, _KEY)
+        self._phi = _graph(self.networks.hyper_synthesis, hyper, _INDEX)
+        self._information = _graph(self._information_bits, latent, hyper, _INDEX)
         # Threads that share a graph, with pictures of different shapes, can crash TensorFlow 2.14.
         self._turns = {name: threading.Lock() for name in ("encode", "decode", "inspect")}
 

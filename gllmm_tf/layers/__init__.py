@@ -6,6 +6,7 @@ from gllmm_tf.layers.conv import CausalConv2D, Conv2D, SubPixelConv2D, Transpose
 from gllmm_tf.layers.gdn import GDN
 from gllmm_tf.layers.residual import (
     ConcatenatedResidualModule,
+    FirstChannels,
     ResidualBlock,
     ResidualDownsampling,
     ResidualUpsampling,
@@ -18,6 +19,7 @@ __all__ = [
     "CausalConv2D",
     "ConcatenatedResidualModule",
     "Conv2D",
+    "FirstChannels",
     "GDN",
     "ResidualBlock",
     "ResidualDownsampling",

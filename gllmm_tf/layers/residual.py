@@ -77,6 +77,30 @@ class ConcatenatedResidualModule(Residual):
         return {**super().get_config(), "stages": self.stages}
 
 
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class FirstChannels(Residual):
+    """Runs a layer that keeps its shape on the first `filters` channels; the others stay as they are.
+
+    Input and output: float [B, H, W, C], C larger than `filters`.
+    """
+
+    def __init__(self, layer: tf.keras.layers.Layer, filters: int, **kwargs):
+        super().__init__(filters, **kwargs)
+        self.layer = layer
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.concat([self.layer(x[..., : self.filters]), x[..., self.filters :]], -1)
+
+    def get_config(self):
+        layer = tf.keras.layers.serialize(self.layer)
+        return {**super().get_config(), "layer": layer}
+
+    @classmethod
+    def from_config(cls, config):
+        layer = tf.keras.layers.deserialize(config["layer"])
+        return cls(**{**config, "layer": layer})
+
+
 def residual_module(filters: int, stages: int, **kwargs) -> Residual:
     """The trunk's residual module: `stages` = 1 plain, 2 or more concatenated."""
     if stages == 1:

@@ -95,18 +95,20 @@ class CompressionModel(Fitting, tf.keras.Model):
             config = ModelConfig.from_json(config)
         self.config = config or ModelConfig()
         self.rounding = rounding
-        n, stages, widths = self.config.num_filters, self.config.stages, self.config.trunk_widths
-        self.g_a = AnalysisTransform(n, stages, widths, name="g_a")
-        self.g_s = SynthesisTransform(n, stages, widths, name="g_s")
-        self.h_a = HyperAnalysisTransform(n, name="h_a")
-        self.h_s = HyperSynthesisTransform(n, name="h_s")
+        n = self.config.num_filters
+        trunk = self.config.stages, self.config.trunk_widths, self.config.deep_filters
+        self.g_a = AnalysisTransform(n, *trunk, name="g_a")
+        self.g_s = SynthesisTransform(n, *trunk, name="g_s")
+        hyper = self.config.z_filters
+        self.h_a = HyperAnalysisTransform(hyper, name="h_a")
+        self.h_s = HyperSynthesisTransform(hyper, 2 * n, name="h_s")
         self.entropy_parameters = EntropyParameters(
             n, self.config.num_groups, self.config.entropy_widths, name="entropy_parameters"
         )
-        self.z_bottleneck = FactorizedBottleneck(n, name="z_bottleneck")
+        self.z_bottleneck = FactorizedBottleneck(hyper, name="z_bottleneck")
         self.gains = None
         if self.config.lambdas:
-            self.gains = Gains(self.config.lambdas, n, name="gains")
+            self.gains = Gains(self.config.lambdas, n, hyper, name="gains")
 
     @classmethod
     def load(
@@ -136,7 +138,7 @@ class CompressionModel(Fitting, tf.keras.Model):
         hidden = (len(stored.weights["prior"]) - 2) // 3
         if hidden != len(model.z_bottleneck.num_filters):
             model.z_bottleneck = FactorizedBottleneck(
-                stored.config.num_filters, num_filters=[3] * hidden
+                stored.config.z_filters, num_filters=[3] * hidden
             )
         stored.assign("prior", model.z_bottleneck)
         fixed_point.restore_networks(model, stored.exact)

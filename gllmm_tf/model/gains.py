@@ -24,16 +24,21 @@ class Gains(tf.keras.layers.Layer):
     Args:
         lambdas: One Lagrange multiplier per integer quality, ascending.
         num_filters: N.
+        hyper_filters: Z, the channels of z; 0 for N.
 
     Attributes:
-        log_y, log_y_inverse, log_z, log_z_inverse: float32 [Q, N], logarithms of the gains.
+        log_y, log_y_inverse: float32 [Q, N], logarithms of the gains.
+        log_z, log_z_inverse: float32 [Q, Z], the same of z.
         phi_offset: float32 [Q, 2 N].
     """
 
-    def __init__(self, lambdas: Sequence[float], num_filters: int, **kwargs):
+    def __init__(
+        self, lambdas: Sequence[float], num_filters: int, hyper_filters: int = 0, **kwargs
+    ):
         super().__init__(dtype="float32", **kwargs)
         self.lambdas = tuple(lambdas)
         self.num_filters = num_filters
+        self.hyper_filters = hyper_filters or num_filters
 
     def build(self, input_shape):
         n, q = self.num_filters, len(self.lambdas)
@@ -48,8 +53,8 @@ class Gains(tf.keras.layers.Layer):
 
         self.log_y = table("log_y", start)
         self.log_y_inverse = table("log_y_inverse", -start)
-        self.log_z = table("log_z", 0.0)
-        self.log_z_inverse = table("log_z_inverse", 0.0)
+        self.log_z = table("log_z", 0.0, self.hyper_filters)
+        self.log_z_inverse = table("log_z_inverse", 0.0, self.hyper_filters)
         self.phi_offset = table("phi_offset", 0.0, 2 * n)
         super().build(input_shape)
 
@@ -60,7 +65,8 @@ class Gains(tf.keras.layers.Layer):
             quality: float32 [B] in 1..Q.
 
         Returns:
-            float32 [B, 1, 1, N] four times, and [B, 1, 1, 2 N]. The inverses are learned as well.
+            float32 [B, 1, 1, N] twice, [B, 1, 1, Z] twice, and [B, 1, 1, 2 N]. The inverses are learned
+            as well.
         """
         position = tf.clip_by_value(quality, 1.0, len(self.lambdas))[:, None] - 1.0
         anchors = tf.range(len(self.lambdas), dtype=tf.float32)[None]
@@ -73,4 +79,9 @@ class Gains(tf.keras.layers.Layer):
         return tuple(tf.exp(at(t)) for t in logs) + (at(self.phi_offset),)
 
     def get_config(self):
-        return {"name": self.name, "lambdas": list(self.lambdas), "num_filters": self.num_filters}
+        return {
+            "name": self.name,
+            "lambdas": list(self.lambdas),
+            "num_filters": self.num_filters,
+            "hyper_filters": self.hyper_filters,
+        }

@@ -18,6 +18,7 @@ import tensorflow as tf
 from gllmm_tf.layers import (
     AttentionBlock,
     Conv2D,
+    FirstChannels,
     ResidualDownsampling,
     ResidualUpsampling,
     SubPixelConv2D,
@@ -43,20 +44,32 @@ class _Transform(tf.keras.layers.Layer):
 
 
 class _TrunkTransform(_Transform):
-    """`trunk_widths` are the channels at 1/2, 1/4 and 1/8 of the resolution; None for N everywhere."""
+    """The arguments are the fields of `ModelConfig`; None and 0 for N."""
 
     def __init__(
-        self, num_filters: int, stages: int = 2, trunk_widths: Sequence[int] | None = None, **kwargs
+        self,
+        num_filters: int,
+        stages: int = 2,
+        trunk_widths: Sequence[int] | None = None,
+        deep_filters: int = 0,
+        **kwargs,
     ):
         super().__init__(num_filters, **kwargs)
         self.stages = stages
         self.trunk_widths = tuple(trunk_widths or 3 * (num_filters,))
+        self.deep_filters = deep_filters or num_filters
         # A concatenated module doubles its input: see layers/residual.py.
         self.after_module = 0.25 if stages > 1 else 1.0
 
     def get_config(self):
         own = {"stages": self.stages, "trunk_widths": list(self.trunk_widths)}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "deep_filters": self.deep_filters}
+
+    def _deep(self, layer):
+        """The layer on the first `deep_filters` channels; the others pass it by."""
+        if self.deep_filters == self.num_filters:
+            return layer
+        return FirstChannels(layer, self.deep_filters)
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
@@ -64,9 +77,14 @@ class AnalysisTransform(_TrunkTransform):
     """g_a. Input: x, float [B, H, W, 3] in 0..1, H and W multiples of 16. Output: y [B, H/16, W/16, N]."""
 
     def __init__(
-        self, num_filters: int, stages: int = 2, trunk_widths: Sequence[int] | None = None, **kwargs
+        self,
+        num_filters: int,
+        stages: int = 2,
+        trunk_widths: Sequence[int] | None = None,
+        deep_filters: int = 0,
+        **kwargs,
     ):
-        super().__init__(num_filters, stages, trunk_widths, **kwargs)
+        super().__init__(num_filters, stages, trunk_widths, deep_filters, **kwargs)
         n, widths, gain = num_filters, self.trunk_widths, self.after_module
         self.downs = [
             ResidualDownsampling(width, gain=1.0 if i == 0 else gain, name=f"down{i}")
@@ -77,7 +95,8 @@ class AnalysisTransform(_TrunkTransform):
         ]
         self.last = Conv2D(n, strides=2, use_bias=False, gain=gain, name="last")
         self.attentions = [
-            AttentionBlock(width, name=f"attention{i}") for i, width in enumerate((widths[1], n))
+            AttentionBlock(width, name=f"attention{i}")
+            for i, width in enumerate((widths[1], self.deep_filters))
         ]
         downs, modules = self.downs, self.modules
         self.path = [
@@ -89,7 +108,7 @@ class AnalysisTransform(_TrunkTransform):
             downs[2],
             modules[2],
             self.last,
-            self.attentions[1],
+            self._deep(self.attentions[1]),
         ]
 
 
@@ -98,16 +117,21 @@ class SynthesisTransform(_TrunkTransform):
     """g_s. Input: y_hat, float [B, h, w, N]. Output: x_hat, float [B, 16 h, 16 w, 3], not clipped."""
 
     def __init__(
-        self, num_filters: int, stages: int = 2, trunk_widths: Sequence[int] | None = None, **kwargs
+        self,
+        num_filters: int,
+        stages: int = 2,
+        trunk_widths: Sequence[int] | None = None,
+        deep_filters: int = 0,
+        **kwargs,
     ):
-        super().__init__(num_filters, stages, trunk_widths, **kwargs)
-        n, widths, gain = num_filters, self.trunk_widths[::-1], self.after_module
+        super().__init__(num_filters, stages, trunk_widths, deep_filters, **kwargs)
+        deep, widths, gain = self.deep_filters, self.trunk_widths[::-1], self.after_module
         self.attentions = [
-            AttentionBlock(width, name=f"attention{i}") for i, width in enumerate((n, widths[1]))
+            AttentionBlock(width, name=f"attention{i}") for i, width in enumerate((deep, widths[1]))
         ]
         self.modules = [
             residual_module(width, stages, name=f"module{i}")
-            for i, width in enumerate((n, *widths))
+            for i, width in enumerate((deep, *widths))
         ]
         self.ups = [
             ResidualUpsampling(width, gain=gain, name=f"up{i}") for i, width in enumerate(widths)
@@ -115,8 +139,8 @@ class SynthesisTransform(_TrunkTransform):
         self.last = SubPixelConv2D(3, gain=gain * 0.002, name="last")
         modules, ups = self.modules, self.ups
         self.path = [
-            self.attentions[0],
-            modules[0],
+            self._deep(self.attentions[0]),
+            self._deep(modules[0]),
             ups[0],
             modules[1],
             ups[1],
@@ -130,7 +154,10 @@ class SynthesisTransform(_TrunkTransform):
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
 class HyperAnalysisTransform(_Transform):
-    """h_a. Input: y, float [B, h, w, N], h and w multiples of 4. Output: z, float [B, h/4, w/4, N]."""
+    """h_a. Input: y, float [B, h, w, N], h and w multiples of 4. Output: z, float [B, h/4, w/4, Z].
+
+    `num_filters` is Z, the channels of z; N where nothing else is said.
+    """
 
     def __init__(self, num_filters: int, **kwargs):
         super().__init__(num_filters, **kwargs)
@@ -148,10 +175,16 @@ class HyperAnalysisTransform(_Transform):
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
 class HyperSynthesisTransform(_Transform):
-    """h_s. Input: z_hat, float [B, h/4, w/4, N]. Output: phi, float [B, h, w, 2 N]."""
+    """h_s. Input: z_hat, float [B, h/4, w/4, Z]. Output: phi, float [B, h, w, 2 N].
 
-    def __init__(self, num_filters: int, **kwargs):
+    Args:
+        num_filters: Z, the channels of z.
+        outputs: 2 N; 0 for 2 Z.
+    """
+
+    def __init__(self, num_filters: int, outputs: int = 0, **kwargs):
         super().__init__(num_filters, **kwargs)
+        self.outputs = outputs or 2 * num_filters
         n = num_filters
         act: dict[str, Any] = {"activation": "leaky_relu"}
         self.path = [
@@ -159,5 +192,8 @@ class HyperSynthesisTransform(_Transform):
             TransposedConv2D(n, name="layer1", **act),
             Conv2D(n * 3 // 2, name="layer2", **act),
             TransposedConv2D(n * 3 // 2, name="layer3", **act),
-            Conv2D(2 * n, name="layer4"),
+            Conv2D(self.outputs, name="layer4"),
         ]
+
+    def get_config(self):
+        return {**super().get_config(), "outputs": self.outputs}

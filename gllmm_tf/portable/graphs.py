@@ -20,6 +20,7 @@ IR_VERSION = 8  # the one of opset 17: newer ones are refused by older runtimes 
 
 _FLOAT, _INT64 = 1, 7  # TensorProto.DataType
 _SLOPE = 0.2  # of the leaky ReLU
+_LAST = 2**62  # the end of an axis
 
 
 class Graph:
@@ -139,6 +140,14 @@ def _(layer, graph, x):
 def _(layer, graph, x):
     gate = graph.add("Sigmoid", graph.path(layer.gate, x))
     return graph.add("Add", x, graph.add("Mul", gate, graph.path(layer.trunk, x)))
+
+
+@_append.register(transforms.FirstChannels)
+def _(layer, graph, x):
+    ends = np.array([layer.count], np.int64), np.array([_LAST], np.int64), np.array([1], np.int64)
+    rest = graph.add("Slice", x, *ends)
+    first = graph.add("Slice", x, np.array([0], np.int64), *ends[::2])
+    return graph.add("Concat", _append(layer.layer, graph, first), rest, axis=1)
 
 
 @_append.register(transforms.Branches)

@@ -33,7 +33,7 @@ class PixelNetworks(pixels.PixelNetworks):
     def gains(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `pixels.PixelNetworks`."""
         if not self.config.lambdas:
-            return (np.ones(self.config.num_filters, np.float32),) * 3
+            return self.no_gains()
         anchors = np.arange(len(self.config.lambdas))
         weights = np.maximum(1 - np.abs(index / QUALITY_STEPS - anchors), 0)
         tables = self.file.weights["gains"][:3]  # logarithms [Q, N]

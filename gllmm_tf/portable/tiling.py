@@ -75,6 +75,11 @@ def _(layer, span):
     return hull(span, needed(layer.path, span))
 
 
+@needed.register(transforms.FirstChannels)
+def _(layer, span):
+    return needed(layer.layer, span)
+
+
 @needed.register(transforms.Attention)
 def _(layer, span):
     return hull(span, needed(layer.trunk, span), needed(layer.gate, span))

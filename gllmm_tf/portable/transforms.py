@@ -76,6 +76,14 @@ class Attention:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class FirstChannels:
+    """`layer` on the first `count` channels; the others stay as they are."""
+
+    layer: object
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Branches:
     """`path(x) + shortcut(x)`."""
 
@@ -91,7 +99,8 @@ def analysis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
     downs = [stored.down(*pair) for pair in zip((3, *widths), widths)]
     modules = [stored.module(width, config.stages) for width in widths]
     last = stored.conv(widths[2], n, stride=2, has_bias=False)
-    attentions = [stored.attention(width) for width in (widths[1], n)]
+    deep = config.deep_filters or n
+    attentions = [stored.attention(width) for width in (widths[1], deep)]
     stored.finish()
     return [
         downs[0],
@@ -102,17 +111,17 @@ def analysis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
         downs[2],
         modules[2],
         last,
-        attentions[1],
+        _deep(attentions[1], config),
     ]
 
 
 def hyper_analysis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
-    """The path of h_a: y [h, w, N] to z [h / 4, w / 4, N]. weights: `ModelFile.weights["h_a"]`."""
+    """The path of h_a: y [h, w, N] to z [h / 4, w / 4, Z]. weights: `ModelFile.weights["h_a"]`."""
     stored = _Stored("h_a", weights)
-    n = config.num_filters
+    n = config.z_filters
     path = [
-        stored.conv(n, n, stride=stride, activation="leaky_relu" if i < 4 else "")
-        for i, stride in enumerate((1, 1, 2, 1, 2))
+        stored.conv(before, n, stride=stride, activation="leaky_relu" if i < 4 else "")
+        for i, (before, stride) in enumerate(zip((config.num_filters, n, n, n, n), (1, 1, 2, 1, 2)))
     ]
     stored.finish()
     return path
@@ -123,14 +132,15 @@ def synthesis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
     stored = _Stored("g_s", weights)
     n = config.num_filters
     widths = (config.trunk_widths or 3 * (n,))[::-1]
-    attentions = [stored.attention(width) for width in (n, widths[1])]
-    modules = [stored.module(width, config.stages) for width in (n, *widths)]
+    deep = config.deep_filters or n
+    attentions = [stored.attention(width) for width in (deep, widths[1])]
+    modules = [stored.module(width, config.stages) for width in (deep, *widths)]
     ups = [stored.up(*pair) for pair in zip((n, *widths), widths)]
     last = stored.subpixel(widths[2], 3)
     stored.finish()
     return [
-        attentions[0],
-        modules[0],
+        _deep(attentions[0], config),
+        _deep(modules[0], config),
         ups[0],
         modules[1],
         ups[1],
@@ -140,6 +150,11 @@ def synthesis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
         modules[3],
         last,
     ]
+
+
+def _deep(layer, config):
+    """The layer on the channels of y that go through it."""
+    return FirstChannels(layer, config.deep_filters) if config.deep_filters else layer
 
 
 class _Stored:

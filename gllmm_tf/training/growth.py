@@ -45,10 +45,13 @@ def grow(model, smaller):
             raise ModelError(f"a model with {name} {ours} cannot start from one with {theirs}")
     groups = _groups(model)
     for part in ("g_a", "g_s", "h_a", "h_s", "entropy_parameters"):
-        targets, sources = getattr(model, part).weights, getattr(smaller, part).weights
+        targets = getattr(model, part).weights
+        sources = [v.numpy() for v in getattr(smaller, part).weights]
+        if part == "entropy_parameters":
+            sources = _strongest_first(smaller.entropy_parameters, model.entropy_parameters)
         for target, source in zip(targets, sources):
             is_kernel, inputs, outputs = groups.get(id(target), (True, 1, 1))
-            target.assign(_embed(target.numpy(), source.numpy(), is_kernel, inputs, outputs))
+            target.assign(_embed(target.numpy(), source, is_kernel, inputs, outputs))
     _grow_prior(model.z_bottleneck, smaller.z_bottleneck)
     if model.gains is not None and smaller.gains is not None:
         same_metric = model.config.metric == smaller.config.metric
@@ -70,6 +73,24 @@ def _groups(model):
     groups[id(entropy.hidden[0].kernel)] = (True, 2, 1)
     groups[id(entropy.last.kernel)] = (True, 1, model.config.num_groups)
     return groups
+
+
+def _strongest_first(entropy, target):
+    """The arrays of `EntropyParameters`; units of a hidden layer that `target` has fewer of are ordered.
+
+    By what their weights behind could do with what those in front could let through.
+    """
+    arrays = {id(v): v.numpy() for v in entropy.weights}
+    layers = [*entropy.hidden, entropy.last]
+    for layer, behind, width in zip(layers, layers[1:], target.widths):
+        kernel, after = arrays[id(layer.kernel)], arrays[id(behind.kernel)]
+        if width < kernel.shape[-1]:
+            norms = [np.linalg.norm(a[0, 0], axis=axis) for a, axis in ((kernel, 0), (after, 1))]
+            order = np.argsort(-norms[0] * norms[1], kind="stable")
+            arrays[id(layer.kernel)] = kernel[..., order]
+            arrays[id(layer.bias)] = arrays[id(layer.bias)][order]
+            arrays[id(behind.kernel)] = after[..., order, :]
+    return [arrays[id(v)] for v in entropy.weights]
 
 
 def _positions(old, new, groups):
@@ -100,17 +121,27 @@ def _grow_prior(prior, smaller):
 
 
 def _grow_gains(gains, smaller, same_metric):
-    """Tables over the new lambdas; a new channel starts with the mean of the old ones."""
+    """Tables over the new lambdas; a new channel starts with the mean of the old ones.
+
+    Outside of the old lambdas the outermost lines go on.
+    """
     if same_metric:
         ours, theirs = (np.log(g.lambdas) for g in (gains, smaller))
     else:
         ours, theirs = (np.linspace(0.0, 1.0, len(g.lambdas)) for g in (gains, smaller))
     for target, source in zip(gains.weights, smaller.weights):
-        columns = [np.interp(ours, theirs, column) for column in source.numpy().T]
+        columns = [_on_lines(ours, theirs, column) for column in source.numpy().T]
         shared = min(len(columns), target.shape[1])
         table = np.repeat(np.mean(columns, 0)[:, None], target.shape[1], 1)
         table[:, :shared] = np.array(columns[:shared]).T
         target.assign(table)
+
+
+def _on_lines(x, known_x, known):
+    """Piecewise linear interpolation, continued outwards; known_x: ascending, two or more."""
+    i = np.clip(np.searchsorted(known_x, x) - 1, 0, len(known_x) - 2)
+    part = (x - known_x[i]) / (known_x[i + 1] - known_x[i])
+    return known[i] + part * (known[i + 1] - known[i])
 
 
 def revive(model, crops, fresh, unused=None):
@@ -157,7 +188,7 @@ def revive(model, crops, fresh, unused=None):
     scale = np.median(y[:, ~unused].std(0)) / np.median((features @ directions).std(0))
 
     for block in (model.g_a.attentions[1], model.g_s.attentions[0], model.g_s.modules[0]):
-        blind(block, unused)
+        blind(block, unused[: block.filters])
     for layer in (model.g_s.ups[0].up, model.g_s.ups[0].shortcut):
         _assign(layer.kernel, (..., unused, slice(None)), 0.0)
     kernel = np.reshape(scale * directions, (*model.g_a.last.kernel.shape[:-1], count))

@@ -62,6 +62,10 @@ class ModelSettings:
     trunk_widths: tuple[int, ...] = setting(
         (), "Channels of g_a and g_s at 1/2, 1/4 and 1/8 of the resolution; empty: N, as published."
     )
+    hyper_filters: int = setting(0, "Channels of z, h_a and h_s; 0: N, as published.")
+    deep_filters: int = setting(
+        0, "Channels of y that go through the blocks at 1/16 of the resolution; 0: N, as published."
+    )
     families: tuple[str, ...] = setting(
         (), "Families of the mixture; empty: the published ones of the system."
     )
@@ -103,6 +107,8 @@ class ModelSettings:
             system=self.system,
             num_filters=self.num_filters,
             trunk_widths=self.trunk_widths,
+            hyper_filters=self.hyper_filters,
+            deep_filters=self.deep_filters,
             families=self.families,
             components=self.components,
             stages=self.stages,
