@@ -309,13 +309,16 @@ def _local(path: str) -> str:
 
 def _checked(settings: Settings) -> Settings:
     """Settings with absolute paths and the default quality; what is wrong is said before work starts."""
-    stored = registry.read_model(settings.model)
-    highest = stored.config.num_qualities
+    stored, continuation = registry.read_scale(settings.model)
+    own = stored.config.qualities
+    highest = continuation.highest if continuation else own[-1] if own else None
     quality = settings.quality
     if highest is None and quality is not None:
         raise PipelineError("this model has one fixed rate; omit the quality", "quality")
-    if quality is not None and not 1 <= quality <= highest:
-        raise PipelineError(f"quality is {quality:g}, it must be from 1 to {highest}", "quality")
+    if quality is not None and not own[0] <= quality <= highest:
+        raise PipelineError(
+            f"quality is {quality:g}, it must be from {own[0]} to {highest}", "quality"
+        )
     tags_to_strip(settings.strip)
     target = wanted.chosen(settings.target_size, settings.target_bpp, settings.target_psnr)
     wanted.check_beside_quality(target, quality)

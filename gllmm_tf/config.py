@@ -29,6 +29,10 @@ DEFAULT_QUALITY = 4.0
 """Quality of a variable-rate model where none is given."""
 
 
+LATER_FIELDS = {"trunk_widths": (), "hyper_filters": 0, "deep_filters": 0, "first_quality": 1}
+"""{field that models of earlier versions do not have: its value for them}."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Hyperparameters of one model.
@@ -50,7 +54,9 @@ class ModelConfig:
             2 the concatenated residual module of the released GLLMM code, 3 the longer one of the paper.
         entropy_widths: Output channels of the two hidden layers of the entropy parameter network.
         lambdas: Empty for a fixed-rate model. Otherwise the Lagrange multipliers of the integer
-            qualities 1..len(lambdas) of a variable-rate model, ascending.
+            qualities of a variable-rate model, ascending.
+        first_quality: The number of its lowest quality. More than 1 for a model that goes on where
+            another one ends.
         metric: Distortion the model is trained for, "mse" or "ms-ssim".
     """
 
@@ -65,6 +71,7 @@ class ModelConfig:
     entropy_widths: tuple[int, int] = (640, 1280)
     lambdas: tuple[float, ...] = ()
     metric: str = "mse"
+    first_quality: int = 1
 
     def __post_init__(self):
         object.__setattr__(self, "trunk_widths", tuple(int(w) for w in self.trunk_widths))
@@ -116,6 +123,11 @@ class ModelConfig:
                 "lambdas",
                 "empty, or 2 to 16 positive ascending values",
             ),
+            (
+                _is_int(self.first_quality) and 1 <= self.first_quality <= 64,
+                "first_quality",
+                "a whole number from 1 to 64",
+            ),
             (self.metric in ("mse", "ms-ssim"), "metric", "'mse' or 'ms-ssim'"),
         )
         for good, name, wanted in checks:
@@ -130,9 +142,24 @@ class ModelConfig:
         return len(self.lambdas) or None
 
     @property
+    def qualities(self) -> range:
+        """The integer qualities, empty for a fixed rate: 1..Q unless `first_quality` says otherwise."""
+        return range(self.first_quality, self.first_quality + len(self.lambdas))
+
+    @property
     def default_quality(self) -> "float | None":
         """`DEFAULT_QUALITY` as far as the model's qualities go; None for a fixed rate."""
-        return min(DEFAULT_QUALITY, float(len(self.lambdas))) if self.lambdas else None
+        if not self.lambdas:
+            return None
+        return float(min(max(DEFAULT_QUALITY, self.qualities[0]), self.qualities[-1]))
+
+    def quality_of(self, index: int) -> "float | None":
+        """The quality of a quality index, which counts sixteenths from the lowest one on."""
+        return self.first_quality + index / QUALITY_STEPS if self.lambdas else None
+
+    def index_of(self, quality: float) -> int:
+        """The quality index that is nearest to a quality of the model."""
+        return int(round((quality - self.first_quality) * QUALITY_STEPS))
 
     @property
     def z_filters(self) -> int:
@@ -148,8 +175,8 @@ class ModelConfig:
     def to_json(self) -> str:
         """The text that a model file holds; `from_json` reads it."""
         fields = dataclasses.asdict(self)
-        for name in ("trunk_widths", "hyper_filters", "deep_filters"):
-            if not fields[name]:
+        for name, plain in LATER_FIELDS.items():
+            if fields[name] == plain:
                 del fields[name]  # a model's identity is a hash of this text
         return json.dumps(fields, sort_keys=True)
 

@@ -20,7 +20,6 @@ from typing import IO, Any, BinaryIO, cast
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 import gllmm_tf
-from gllmm_tf.config import QUALITY_STEPS
 from gllmm_tf.errors import FormatError, GllmmError, OutOfMemoryError
 from gllmm_tf.files import container, header, images, metadata
 from gllmm_tf.zoo import registry
@@ -72,7 +71,7 @@ class GllmmImageFile(ImageFile.ImageFile):
                     self.info[name] = start + metadata.unpack_bytes(tag, payload)
         self._mode = _mode_of(found.metadata)
         self._size = found.width, found.height
-        self.info["quality"] = 1 + found.quality_index / QUALITY_STEPS
+        self.info["quality"] = registry.quality_of(found.model_id, found.quality_index)
         self.info["model"] = found.model_id.hex()
         # A plain tuple: its type has a private name in Pillow, and older ones have no type for it.
         tile = FORMAT, (0, 0, *self._size), 0, (self.filename,)

@@ -41,6 +41,7 @@ class Coder:
         decode: (bytes, setting) -> uint8 [H, W, 3].
         prepare: called with a picture before the first timed call for its size; compiled graphs are
             not part of a codec's speed.
+        tag: what a setting that the user names has behind it in the column `setting`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Coder:
     encode: Callable[[np.ndarray, str], bytes]
     decode: Callable[[bytes, str], np.ndarray]
     prepare: Callable[[np.ndarray], None] = lambda image: None
+    tag: Callable[[str], str] = lambda setting: ""
 
 
 # Conventional codecs --------------------------------------------------------------------------
@@ -187,8 +189,11 @@ def label_of(codec, name: str | None = None, refine: int = 0) -> str:
     from gllmm_tf.zoo import registry
     from gllmm_tf.zoo.model_info import pixels_of
 
-    known = registry.name_of(codec.identity) or _model_name(name)
-    pixels = pixels_of(codec.model_file.info)
+    known, info = registry.name_of(codec.identity) or _model_name(name), codec.info
+    if codec.continuation:
+        known = f"{known} and {codec.continuation.name}"
+        info = registry.read_model(codec.continuation.name).info  # which went on from the lower one
+    pixels = pixels_of(info)
     seen = f", {pixels / 1e9:.1f} gigapixels" if pixels else ""
     refined = f", {refine} rounds" if refine else ""
     return f"ours, {known}{seen}{refined}"
@@ -221,7 +226,8 @@ def learned_coder(label: str | None, models: Sequence[str | None], refine: int =
         label = label_of(codecs[0], models[0], refine)
     by_key = {}  # what stands before the "@" of a setting -> codec
     if variable[0]:  # 1, 1.5, 2, .., the highest
-        settings = [f"{half / 2:g}" for half in range(2, 2 * codecs[0].num_qualities + 1)]
+        ends = codecs[0].qualities[0], codecs[0].qualities[-1]
+        settings = [f"{half / 2:g}" for half in range(2 * ends[0], 2 * ends[1] + 1)]
     else:
         settings = [_model_name(model) for model in models]
         by_key = dict(zip(settings, codecs))
@@ -234,17 +240,25 @@ def learned_coder(label: str | None, models: Sequence[str | None], refine: int =
 
     def prepare(image: np.ndarray) -> None:
         for codec in codecs:
-            codec.decompress(codec.compress(image, 1.0 if variable[0] else None))
+            qualities = codec.qualities
+            for quality in {qualities[0], qualities[-1]} if qualities else {None}:
+                codec.decompress(codec.compress(image, quality))
 
-    refined = f"+{refine}" if refine else ""
+    def tag(setting: str) -> str:
+        codec = codec_of(setting)
+        if variable[0]:
+            codec = codec.codec_of(quality_of(setting))
+        return f"@{codec.identity.hex()}" + (f"+{refine}" if refine else "")
+
     return Coder(
         label,
-        tuple(f"{key}@{codec_of(key).identity.hex()}{refined}" for key in settings),
+        tuple(key + tag(key) for key in settings),
         lambda image, setting: codec_of(setting).compress(
             image, quality_of(setting), refine=refine
         ),
         lambda data, setting: codec_of(setting).decompress(data),
         prepare,
+        tag,
     )
 
 

@@ -19,8 +19,8 @@ from absl import flags
 
 from experiments.common import program
 from experiments.common.program import ExperimentError, LimitError
-from experiments.rate_distortion.results import codec_of_model, common_images, read_rows
-from gllmm_tf.zoo.registry import read_model
+from experiments.rate_distortion.results import codec_of_models, common_images, read_rows
+from gllmm_tf.zoo import registry
 
 LARGEST_STEP = 35.0  # percent of rate
 STEP = 0.5  # of quality, which has to be covered without a gap
@@ -120,8 +120,8 @@ def define_flags() -> None:
 
 
 def main(f: flags.FlagValues, results: str) -> None:
-    rows, identity = read_rows(results), read_model(f.model).identity.hex()
-    steps, images = steps_of(rows, codec_of_model(rows, identity))
+    rows, models = read_rows(results), registry.names_and_identities(f.model)
+    steps, images = steps_of(rows, codec_of_models(rows, models.values()))
     print(format_table(steps, images))
     if not all(step.good for step in steps):
         raise LimitError(f"bpp and PSNR must rise, no step of the rate exceed {LARGEST_STEP:g} %")

@@ -155,8 +155,7 @@ def _with_settings(coder: Coder, key: str, requests: dict[str, str]) -> Coder:
     if key not in requests:
         return coder
     settings = requests[key].split(",")
-    suffix = "@" + coder.settings[0].split("@")[1] if "@" in coder.settings[0] else ""
-    return dataclasses.replace(coder, settings=tuple(s + suffix for s in settings))
+    return dataclasses.replace(coder, settings=tuple(s + coder.tag(s) for s in settings))
 
 
 def make_coders(f: flags.FlagValues) -> list[Coder]:

@@ -10,7 +10,7 @@ import collections
 import csv
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from experiments.common.program import ExperimentError
 
@@ -113,17 +113,31 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return None if None in values else math.fsum(values) / len(values)
 
 
-def codec_of_model(rows: Sequence[dict], identity: str) -> str:
-    """Returns the name of the curve that a model made without refinement.
+def models_of_curves(rows: Sequence[dict]) -> dict[str, set[str]]:
+    """Returns {name of a curve: what stands behind the "@" of its settings}, for those with any.
+
+    That is the identity of a model, and behind a "+" the rounds of refinement.
+    """
+    made_by: dict[str, set[str]] = {}
+    for row in rows:
+        _, found, model = row["setting"].partition("@")
+        if found:
+            made_by.setdefault(row["codec"], set()).add(model)
+    return made_by
+
+
+def codec_of_models(rows: Sequence[dict], identities: Collection[str]) -> str:
+    """Returns the name of the curve that models made without refinement.
 
     Args:
         rows: as from `read_rows`.
-        identity: of the model, 16 hexadecimal digits.
+        identities: of the models of one scale of qualities, 16 hexadecimal digits each.
 
     Raises:
         ExperimentError: there is none.
     """
-    for row in rows:
-        if row["setting"].partition("@")[2] == identity:
-            return row["codec"]
-    raise ExperimentError(f"No rows of the model {identity}; measure it with rate_distortion.py.")
+    for codec, made_by in models_of_curves(rows).items():
+        if made_by == set(identities):
+            return codec
+    names = " and ".join(identities)
+    raise ExperimentError(f"No curve of the model {names}; measure it with rate_distortion.py.")

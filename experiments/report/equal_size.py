@@ -105,18 +105,19 @@ def ours_at(model: str | None, qualities: Sequence[str]) -> Coder:
         qualities: of a variable-rate model; none for its default quality, and for a fixed rate.
     """
     coder = learned_coder("ours", [model])
-    first, identity = coder.settings[0].split("@")
-    if first != "1":  # the name of a model of fixed rate
+    ends = [coder.settings[i].split("@")[0] for i in (0, -1)]
+    try:
+        lowest, highest = map(float, ends)
+    except ValueError:  # the name of a model of fixed rate
         if qualities:
-            raise ExperimentError(f"{first} has one fixed rate: omit --quality.")
+            raise ExperimentError(f"{ends[0]} has one fixed rate: omit --quality.") from None
         return coder
     try:
         qualities = [f"{float(quality):g}" for quality in qualities]
     except ValueError:
         raise ExperimentError(f"--quality takes numbers, got {','.join(qualities)}.") from None
-    highest = float(coder.settings[-1].split("@")[0])
-    qualities = qualities or [f"{min(DEFAULT_QUALITY, highest):g}"]
-    return dataclasses.replace(coder, settings=tuple(f"{q}@{identity}" for q in qualities))
+    qualities = qualities or [f"{min(max(DEFAULT_QUALITY, lowest), highest):g}"]
+    return dataclasses.replace(coder, settings=tuple(q + coder.tag(q) for q in qualities))
 
 
 def choose_images(patterns: Sequence[str], chosen: Sequence[str]) -> dict[str, str]:

@@ -20,7 +20,6 @@ a picture of Kodak.
 from __future__ import annotations
 
 import base64
-import collections
 import dataclasses
 import html
 import io
@@ -126,23 +125,25 @@ def headline(rows: Sequence[dict], model: str | None = None) -> dict[str, str | 
         model: name or path; None is the shipped default.
 
     Returns:
-        `model`: its name; `plain` and `refined`: names of curves whose settings all carry its
-        identity, without and with rounds of refinement. Where there is no such curve `plain` is the
+        `model`: its name, or those of the models of its scale; `plain` and `refined`: names of curves
+        whose settings carry their identities, without and with rounds of refinement. Where there is no
+        such curve `plain` is the
         first one whose name begins with "ours", and gives the name; None if there is none either.
     """
-    identity = registry.read_model(model).identity.hex()
-    curves = collections.defaultdict(set)  # curve -> what stands behind the "@" of its settings
-    for row in rows:
-        curves[row["codec"]].add(row["setting"].partition("@")[2])
-    plain = next((c for c, made_by in curves.items() if made_by == {identity}), None)
+    models = registry.names_and_identities(model)
+    identities = set(models.values())
+    curves = results.models_of_curves(rows)
+    plain = next((c for c, made_by in curves.items() if made_by == identities), None)
     refined = (
-        c for c, made_by in curves.items() if all(m.startswith(f"{identity}+") for m in made_by)
+        c
+        for c, made_by in curves.items()
+        if {m.partition("+")[0] for m in made_by} == identities and all("+" in m for m in made_by)
     )
     if plain is None:
-        plain = next((codec for codec in curves if codec.lower().startswith("ours")), None)
+        ours = (row["codec"] for row in rows if row["codec"].lower().startswith("ours"))
+        plain = next(ours, None)
         return {"model": plain, "plain": plain, "refined": None}
-    name = os.path.basename(model or registry.DEFAULT_MODEL)
-    return {"model": name, "plain": plain, "refined": next(refined, None)}
+    return {"model": " and ".join(models), "plain": plain, "refined": next(refined, None)}
 
 
 def report_data(

@@ -61,6 +61,21 @@ RECIPES = {
         far_mean=400,
         seed=1,
     ),
+    "apart": Recipe(
+        ModelConfig(
+            num_filters=8,
+            trunk_widths=(2, 4, 4),
+            hyper_filters=4,
+            deep_filters=6,
+            components=1,
+            entropy_widths=(10, 8),
+            lambdas=(0.01, 0.1),
+            first_quality=6,
+        ),
+        precisions=(16, 11),
+        has_empty=True,
+        seed=4,
+    ),
     "cheng": Recipe(
         cheng2020(4, entropy_widths=(8, 12)), precisions=(16, 10), has_empty=True, seed=2
     ),
@@ -84,14 +99,15 @@ def draw(name: str) -> ModelFile:
     """The model of a recipe; always the same."""
     recipe = RECIPES[name]
     config, rng = recipe.config, np.random.default_rng(recipe.seed)
-    n, qualities = config.num_filters, len(config.lambdas)
+    n, z, qualities = config.num_filters, config.z_filters, len(config.lambdas)
     exact = {**_networks(recipe, rng), **_z_tables(recipe, rng)}
     gains = []
     if qualities:
         steps = QUALITY_STEPS * (qualities - 1) + 1
-        exact["z/inverse_gain"] = rng.integers(1000, 9000, (steps, n)).astype(np.int32)
+        exact["z/inverse_gain"] = rng.integers(1000, 9000, (steps, z)).astype(np.int32)
         exact["phi/offset"] = rng.integers(-900, 900, (steps, 2 * n)).astype(np.int32)
-        gains = [np.float32(rng.normal(size=(qualities, n)) * 0.3) for _ in range(4)]
+        sizes = (n, n, z, z)
+        gains = [np.float32(rng.normal(size=(qualities, size)) * 0.3) for size in sizes]
         gains.append(np.float32(rng.normal(size=(qualities, 2 * n))))
     if recipe.has_empty:
         rows = rng.integers(8, 2546, (max(qualities, 1), constants.EMPTY_SIZES, n))
@@ -105,7 +121,8 @@ def _networks(recipe, rng):
     """Integer layers whose outputs are about as large as their inputs."""
     config = recipe.config
     n, (first, second) = config.num_filters, config.entropy_widths
-    widths = [n, n, n, n * 3 // 2, n * 3 // 2, 2 * n]
+    z = config.z_filters
+    widths = [z, z, z, z * 3 // 2, z * 3 // 2, 2 * n]
     shapes = {f"h_s/{i}": (3, 3, widths[i], widths[i + 1]) for i in range(5)}
     shapes["context"] = 12, n, 2 * n
     shapes["hidden/0"], shapes["hidden/1"] = (4 * n, first), (first, second)
@@ -130,14 +147,14 @@ def _networks(recipe, rng):
 
 def _z_tables(recipe, rng):
     rows = []
-    for channel in range(recipe.config.num_filters):
+    for channel in range(recipe.config.z_filters):
         precision = recipe.precisions[channel % len(recipe.precisions)]
         unit, count = 1 << precision, min(int(rng.integers(4, 9)), (1 << precision) - 1)
         inner = np.sort(rng.choice(np.arange(1, unit), count, replace=False)).tolist()
         if channel == 1 and count > 2:
             inner[1] = inner[2]  # a symbol without probability
         rows += [-precision, 0, *inner, unit]
-    offset = rng.integers(-5, 2, recipe.config.num_filters)
+    offset = rng.integers(-5, 2, recipe.config.z_filters)
     return {"z/cdf": np.array(rows, np.int32), "z/offset": offset.astype(np.int32)}
 
 
@@ -165,6 +182,7 @@ def _synthesis(config, rng):
 def synthesis_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
     """Shapes of g_s in the order of model files: docs/format_pixels.md."""
     n = config.num_filters
+    deep = config.deep_filters or n
     t1, t2, t3 = config.trunk_widths or 3 * (n,)
 
     def conv(before, width, size=3):
@@ -180,6 +198,6 @@ def synthesis_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
         inner = conv(before, 4 * width) + conv(width, width) + gdn
         return inner + conv(before, 4 * width, 1)
 
-    modules = [2 * config.stages * conv(width, width) for width in (n, t3, t2, t1)]
+    modules = [2 * config.stages * conv(width, width) for width in (deep, t3, t2, t1)]
     ups = [up(*pair) for pair in ((n, t3), (t3, t2), (t2, t1))]
-    return attention(n) + attention(t2) + sum(modules + ups, []) + conv(t1, 12)
+    return attention(deep) + attention(t2) + sum(modules + ups, []) + conv(t1, 12)

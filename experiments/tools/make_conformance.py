@@ -35,6 +35,7 @@ from gllmm_tf.zoo.model_file import ModelFile
 EXIF = bytes.fromhex("49492a0008000000 0100 1201 0300 01000000 01000000 00000000")  # orientation 1
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 RELEASED = "gllmm-n48"  # the model of the photograph
+PACKED = ("apart",)  # models whose files hold fewer bytes
 WEIGHTS = f"../../gllmm_tf/zoo/weights/{RELEASED}.npz"
 
 
@@ -111,6 +112,13 @@ CASES = {
         far=(500, -40000, 2**24, 30000),
         has_picture=False,
     ),
+    "apart": Case(
+        "channels of z apart from those of y, channels of y that pass the deepest blocks by, a packed model",
+        "apart",
+        (70, 40),
+        9,
+        spread=(1.0, 2.0, 0.5),
+    ),
     "cheng2020": Case("the other system: three Gaussians", "cheng", (100, 64), spread=(0.5, 0.0)),
     "tiles": Case(
         "five blocks long: for decoders that work in tiles", "cheng", (320, 16), spread=(2.0, 0.7)
@@ -152,9 +160,9 @@ BROKEN = {
 
 
 def draw_latents(case: Case, model_file: ModelFile) -> tuple[np.ndarray, np.ndarray]:
-    """y_hat [h, w, N] and z_hat [h / 4, w / 4, N], int32."""
+    """y_hat [h, w, N] and z_hat [h / 4, w / 4, Z], int32."""
     rng = np.random.default_rng([case.seed, *case.size])
-    n = model_file.config.num_filters
+    n, z_filters = model_file.config.num_filters, model_file.config.z_filters
     columns, rows = (-(-side // IMAGE_MULTIPLE) for side in case.size)
     spread = np.resize(case.spread, n)
     shape = HYPER_STRIDE * rows, HYPER_STRIDE * columns, n
@@ -165,7 +173,7 @@ def draw_latents(case: Case, model_file: ModelFile) -> tuple[np.ndarray, np.ndar
         part = y[..., used]
         part.flat[places_of] = case.far
         y[..., used] = part
-    z = np.round(rng.normal(size=(rows, columns, n)) * case.z_spread)
+    z = np.round(rng.normal(size=(rows, columns, z_filters)) * case.z_spread)
     z.flat[rng.choice(z.size, len(case.z_far), replace=False)] = case.z_far
     offset = model_file.exact["z/offset"]
     if not case.z_spread:
@@ -293,7 +301,7 @@ def entry(
         "picture": picture,
     }
     for key, latent in zip("zy", latents):
-        shape = [len(latent), len(latent[0]), plain_model.filters]
+        shape = [len(latent), len(latent[0]), len(latent[0][0])]
         digest = hashlib.sha256(plain_decoder.to_bytes(latent)).hexdigest()
         row[key] = {"shape": shape, "sha256": digest}
     contents = {
@@ -322,7 +330,8 @@ def main(f: flags.FlagValues, folder: str) -> None:
         os.makedirs(os.path.join(folder, part), exist_ok=True)
     models = {name: conformance_models.draw(name) for name in conformance_models.RECIPES}
     for name, model_file in models.items():
-        model_file.save(os.path.join(folder, f"models/{name}.npz"))
+        path = os.path.join(folder, f"models/{name}.npz")
+        model_file.save(path, packed=name in PACKED)
     made = {
         name: (case.about, f"models/{case.model}.npz", drawn_file(case, models[case.model]))
         for name, case in CASES.items()

@@ -78,7 +78,7 @@ def compress(args: argparse.Namespace) -> int:
             "bytes": len(encoded.data),
             "bpp": bpp(len(encoded.data), width * height),
             "quality": encoded.quality,
-            "model": codec.identity.hex(),
+            "model": encoded.identity.hex(),
             **({"psnr": measured[0], "ms_ssim": measured[1]} if measured else {}),
             "metadata": metadata_bytes(picture.metadata),
         }

@@ -95,7 +95,7 @@ class Curves:
     def points_of(self, codec: Codec, pixels: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
         """{(codec, setting): (bits per pixel, PSNR, MS-SSIM)} of a picture."""
         points = {}
-        for quality in range(1, (codec.num_qualities or 0) + 1):
+        for quality in codec.qualities:
             data = codec.compress(pixels, quality, refine=self._refine)
             points["gllmm", str(quality)] = _point(pixels, data, codec.decompress(data))
         if not points:

@@ -75,7 +75,7 @@ class Codecs:
         try:
             codec = self._load(self._model)
             if self._quality is not None:
-                codec.quality_index(self._quality)
+                codec.check_quality(self._quality)
             return codec
         except (GllmmError, OSError) as error:
             raise Abort(failure(self._model, error)) from error
@@ -96,11 +96,11 @@ class Codecs:
 
 def load_codec(model: str | os.PathLike | None, **settings: Any) -> Codec:
     """Like `Codec.load`, but without a backend for a model that cannot be used."""
-    stored = registry.read_model(model)
+    stored, continuation = registry.read_scale(model)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # No start-up messages of TensorFlow.
     from gllmm_tf.codec.base import Codec
 
-    return Codec.of(stored, **settings)
+    return Codec.of(stored, continuation=continuation, **settings)
 
 
 def check_quality(quality: float | None, given: Mapping[str, Any] | None = None) -> None:

@@ -52,9 +52,10 @@ def cells(info: dict[str, Any]) -> tuple[str, str, str, str, str]:
     """
     rows = (info.get("validation") or {}).get("qualities") or []
     count, pixels = len(info.get("lambdas") or []), pixels_of(info)
+    first = info.get("first_quality", 1)
     return (
         str(info.get("metric", "-")),
-        f"1 to {count}" if count > 1 else "fixed",
+        f"{first} to {first + count - 1}" if count > 1 else "fixed",
         _span([row["bpp"] for row in rows], ".3f"),
         _span([row["psnr"] for row in rows], ".1f"),
         f"{pixels / 1e9:.1f}" if pixels else "-",

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gllmm_tf.cli.job import PROGRAM, Abort, Job
-from gllmm_tf.config import QUALITY_STEPS
 from gllmm_tf.errors import GllmmError, is_out_of_memory
 from gllmm_tf.files import atomic, container
 from gllmm_tf.zoo import registry
@@ -165,7 +164,7 @@ def facts_of(data: bytes, contents: container.Container) -> dict[str, Any]:
         "height": c.height,
         "bytes": len(data),
         "bpp": bpp(len(data), c.width * c.height),
-        "quality": 1 + c.quality_index / QUALITY_STEPS,
+        "quality": registry.quality_of(c.model_id, c.quality_index),
         "model": c.model_id.hex(),
         "z_bytes": len(c.z_stream),
         "y_bytes": len(c.y_stream),
@@ -188,7 +187,7 @@ def info_report(path: str, data: bytes, contents: container.Container) -> str:
     kinds = metadata_bytes(c.metadata).items()
     metadata = ", ".join(f"{kind} {size} bytes" for kind, size in kinds)
     name = registry.name_of(c.model_id) or "not among the shipped ones"
-    quality = f"{1 + c.quality_index / QUALITY_STEPS:g}" + (
+    quality = f"{registry.quality_of(c.model_id, c.quality_index):g}" + (
         "" if c.quality_index else ", or fixed rate"
     )
     return "\n".join(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -31,8 +32,9 @@ from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from gllmm_tf.errors import FormatError, GllmmError, ModelError, running_out_of_memory
 from gllmm_tf.files import container, grey
 from gllmm_tf.memory import Backend, Memory
+from gllmm_tf.zoo import registry
 from gllmm_tf.zoo.model_file import ModelFile
-from gllmm_tf.zoo.registry import read_model
+from gllmm_tf.zoo.registry import Continuation
 
 if TYPE_CHECKING:
     from gllmm_tf.codec.refinement import Refiner
@@ -44,7 +46,7 @@ class Decoded(NamedTuple):
     Attributes:
         image: uint8 [H, W, 3].
         metadata: {tag: bytes} of the container, of the whole picture.
-        quality: 1..Q, or None for a fixed rate.
+        quality: That it was coded at, or None for a fixed rate.
         seconds: {stage: seconds}.
         latents: (y_hat, z_hat), float32 integers.
     """
@@ -61,6 +63,9 @@ class Codec:
 
     `Codec.load` and `Codec.of` make one, of the class that belongs to the backend.
 
+    The default is one scale of qualities over two models: above `Continuation.above` another one goes on,
+    which is loaded when a picture or a file first asks for it. A file says which of them wrote it.
+
     Args:
         model_file: `ModelFile`.
         tile: Pixels of a tile along the longer side of a picture (rounded up to a multiple of 64); 0
@@ -68,9 +73,10 @@ class Codec:
             side.
         memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
             None for what the system's limits leave.
+        continuation: The model that goes on above; None for a scale that is all this model's.
 
     Attributes:
-        config: `ModelConfig`.
+        config: `ModelConfig` of the model, as all that follows.
         info: Facts about the model's training.
         identity: 8 bytes that stand in every file this model writes.
         model_file: `ModelFile`.
@@ -83,7 +89,13 @@ class Codec:
 
     needs: Backend
 
-    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int | None = None):
+    def __init__(
+        self,
+        model_file: ModelFile,
+        tile: int = 0,
+        memory: int | None = None,
+        continuation: Continuation | None = None,
+    ):
         if type(self) is Codec:
             raise TypeError("make a codec by Codec.load or Codec.of, which choose its backend")
         self._tile = checks.check_count("tile", tile, 0)
@@ -94,6 +106,9 @@ class Codec:
         self.info: dict = model_file.info
         self.identity: bytes = model_file.identity
         self._search_turn = threading.Lock()
+        self.continuation = continuation
+        self._higher: Codec | None = None
+        self._higher_turn = threading.Lock()
         self._least_bits = tables.least_bits(model_file.exact["z/cdf"])
 
     @classmethod
@@ -104,10 +119,11 @@ class Codec:
         backend: str = backends.AUTO,
         **settings: int,
     ) -> Codec:
-        """The default model, a shipped model by name, or a model file or training run by path.
+        """The default, a shipped model by name, or a model file or training run by path.
 
         Args:
-            name_or_path: None for the default.
+            name_or_path: None or "default" for the default, with all its models; a name or path stands for
+                one model.
             backend: "portable" (onnxruntime and NumPy), "tensorflow", or "auto": the portable one if
                 onnxruntime is installed.
             **settings: `tile` and `memory`, see the class.
@@ -116,23 +132,53 @@ class Codec:
             ModelError: there is no such model, or it cannot be read.
             GllmmError: the backend is not installed.
         """
-        return cls.of(read_model(name_or_path), backend=backend, **settings)
+        stored, continuation = registry.read_scale(name_or_path)
+        return cls.of(stored, backend=backend, continuation=continuation, **settings)
 
     @classmethod
-    def of(cls, model_file: ModelFile, *, backend: str = backends.AUTO, **settings: int) -> Codec:
+    def of(cls, model_file: ModelFile, *, backend: str = backends.AUTO, **settings: Any) -> Codec:
         """Like `load`, of a model file that has been read; a backend's own class chooses no other."""
         make: Any = cls if cls is not Codec else backends.codec_class(backend)
         return make(model_file, **settings)
 
     @property
-    def num_qualities(self) -> int | None:
-        """Integer qualities 1..Q, or None for a fixed-rate model."""
-        return self.config.num_qualities
+    def qualities(self) -> range:
+        """The integer qualities, such as range(1, 9); empty for a fixed-rate model."""
+        own = self.config.qualities
+        return range(own.start, self.continuation.highest + 1) if self.continuation else own
 
     @property
-    def highest_index(self) -> int | None:
-        """The quality index of the highest quality, or None for a fixed-rate model."""
-        return self.num_qualities and QUALITY_STEPS * (self.num_qualities - 1)
+    def num_qualities(self) -> int | None:
+        """How many integer qualities there are, or None for a fixed-rate model."""
+        return len(self.qualities) or None
+
+    @property
+    def highest_step(self) -> int | None:
+        """Of `at_step`: the step of the highest quality, or None for a fixed-rate model."""
+        return QUALITY_STEPS * (len(self.qualities) - 1) if self.qualities else None
+
+    def at_step(self, step: int) -> tuple[Codec, int]:
+        """(the codec that has a quality, its quality index); step: sixteenths above the lowest one."""
+        above = self.continuation.above if self.continuation else math.inf
+        quality = self.config.first_quality + step / QUALITY_STEPS
+        if quality <= above:
+            return self, step
+        codec = self._continued()
+        return codec, codec.config.index_of(quality)
+
+    def codec_of(self, quality: float | None) -> Codec:
+        """The codec of the model that has a quality: this one, or that of the higher qualities."""
+        return self.at_step(self._step(quality))[0]
+
+    def _continued(self) -> Codec:
+        """The codec of the higher qualities, loaded once."""
+        with self._higher_turn:
+            if self._higher is None:
+                assert self.continuation is not None
+                stored = registry.read_model(self.continuation.name)
+                self._higher = type(self)(stored, self._tile)
+                self._higher._memory = self._memory
+            return self._higher
 
     @checks.eager
     def compress(
@@ -151,8 +197,8 @@ class Codec:
 
         Args:
             image: uint8 [H, W, 3], any size from 1 x 1; or uint8 [B, H, W, 3], or a list of pictures.
-            quality: 1..Q for a variable-rate model, rounded to a sixteenth; None for the default, and
-                for a fixed-rate model.
+            quality: One of `qualities` or between two, rounded to a sixteenth; None for the default,
+                and for a fixed-rate model.
             target_size: Bytes that each file has at most, in place of a quality: the highest quality
                 is taken that fits, metadata included. A number, or a text such as "200k" or "1.5M".
             target_bpp: The same in bits per pixel of the picture.
@@ -245,17 +291,22 @@ class Codec:
         image = checks.check_image(image)
         target = wanted.chosen(target_size, target_bpp, target_psnr)
         wanted.check_beside_quality(target, quality)
-        index = self.quality_index(quality)
+        step = self._step(quality)
         search = None
         metadata = checks.check_metadata(metadata)
+        codec = self._hungriest() if target else self.at_step(step)[0]
         if checks.check_count("refine", refine, 0):
-            _ = self.refiner  # whatever is wrong with it comes ahead of all work
-            search = functools.partial(self._refined, rounds=refine, progress=progress)
-        with self._at_work(*image.shape[:2]):
+            _ = codec.refiner  # whatever is wrong with it comes ahead of all work
+            search = functools.partial(Codec._refined, rounds=refine, progress=progress)
+        with codec._at_work(*image.shape[:2]):
             encoding = Encoding(self, image, _with_grey(metadata, image), search, progress)
             if target is None:
-                return encoding.at(index)
-            return targets.encode(encoding, target, self.highest_index)
+                return encoding.at(step)
+            return targets.encode(encoding, target, self.highest_step)
+
+    def _hungriest(self) -> Codec:
+        """The codec of the scale that takes most memory, if that is short."""
+        return self._continued() if self.continuation and self.has_limited_memory else self
 
     @checks.eager
     def decode(
@@ -270,12 +321,12 @@ class Codec:
         clock = stages.Clock()
         data = checks.check_data(data)
         parts = container.unpack(data, checks.check_count("max_pixels", max_pixels, 0))
-        self._check_origin(parts)
-        checks.check_length(parts, self._least_bits)
+        codec = self._of_file(parts)
+        checks.check_length(parts, codec._least_bits)
         region = checks.check_crop(crop, parts.width, parts.height)
         clock.lap("container")
-        with self._at_work(parts.height, parts.width):
-            return self._decode(parts, region, progress, clock)
+        with codec._at_work(parts.height, parts.width):
+            return codec._decode(parts, region, progress, clock)
 
     def _decode(self, parts, region, progress, clock):
         index = parts.quality_index
@@ -291,12 +342,13 @@ class Codec:
         if container.TAG_GREY in parts.metadata:
             image = grey.make_grey(image)
         clock.lap("synthesis")
-        quality = 1 + index / QUALITY_STEPS if self.num_qualities else None
+        quality = self.config.quality_of(index)
         return Decoded(image, dict(parts.metadata), quality, clock.seconds, latents)
 
     def information_bits(self, latents: Latents, quality: float | None = None) -> float:
         """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
-        return self.coder.information_bits(*latents, self.quality_index(quality))
+        codec, index = self.at_step(self._step(quality))
+        return codec.coder.information_bits(*latents, index)
 
     def reconstruct(
         self,
@@ -314,30 +366,42 @@ class Codec:
             quality: As in `encode`.
             is_grey: Whether the picture was grey, R = G = B, and so comes back grey.
         """
-        with self._at_work(*shape):
-            image = self.networks.synthesise(latents[0], self.quality_index(quality), shape)
+        codec, index = self.at_step(self._step(quality))
+        with codec._at_work(*shape):
+            image = codec.networks.synthesise(latents[0], index, shape)
         return grey.make_grey(image) if is_grey else image
 
     def quality_index(self, quality: float | None) -> int:
-        """Sixteenths of a quality step above quality 1, as the container has it.
+        """The quality index that a file of this quality has: of the model that has the quality.
 
         Raises:
-            ModelError: the model has no such quality.
+            ModelError: there is no such quality.
         """
-        if self.num_qualities is None:
+        return self.at_step(self._step(quality))[1]
+
+    def check_quality(self, quality: float | None) -> None:
+        """Raises ModelError where there is no such quality; loads nothing."""
+        self._step(quality)
+
+    def _step(self, quality):
+        """Sixteenths of a quality above the lowest one."""
+        if not self.qualities:
             if quality is not None:
                 raise ModelError("this model has one fixed rate; omit the quality", "quality")
             return 0
         quality = self.config.default_quality if quality is None else quality
         quality = checks.check_number("quality", quality)
-        if not 1 <= quality <= self.num_qualities:
+        lowest, highest = self.qualities[0], self.qualities[-1]
+        if not lowest <= quality <= highest:
             raise ModelError(
-                f"quality is {quality:g}, it must be from 1 to {self.num_qualities}", "quality"
+                f"quality is {quality:g}, it must be from {lowest} to {highest}", "quality"
             )
-        return int(round((quality - 1) * QUALITY_STEPS))
+        return self.config.index_of(quality)
 
-    def _check_origin(self, parts):
-        """Raises unless the file was written by this model, at one of its qualities."""
+    def _of_file(self, parts) -> Codec:
+        """The codec of the model that wrote a file; raises if it is none of the scale's."""
+        if self.continuation and parts.model_id == self.continuation.identity:
+            return self._continued()._of_file(parts)
         if parts.model_id != self.identity:
             raise ModelError(
                 f"written by model {parts.model_id.hex()}, not by this one ({self.identity.hex()}); "
@@ -348,6 +412,7 @@ class Codec:
             raise FormatError(
                 f"quality index {parts.quality_index} is beyond the model's range; make the file again"
             )
+        return self
 
     @functools.cached_property
     def refiner(self) -> Refiner:

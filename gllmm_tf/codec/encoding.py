@@ -17,7 +17,6 @@ from gllmm_tf import metrics
 from gllmm_tf.codec import stages
 from gllmm_tf.codec.regions import Progress
 from gllmm_tf.coding.streams import Latents
-from gllmm_tf.config import QUALITY_STEPS
 from gllmm_tf.files import container, grey
 from gllmm_tf.files.metadata import size_notes
 
@@ -33,7 +32,8 @@ class Encoded(NamedTuple):
         seconds: {stage: seconds}, of all qualities that were tried.
         latents: (y_hat, z_hat), float32 integers.
         notes: For the user, one line each, where the metadata are larger than the picture.
-        quality: 1..Q, or None for a fixed rate.
+        quality: That it was coded at, or None for a fixed rate.
+        identity: Of the model that coded it, 8 bytes.
     """
 
     data: bytes
@@ -41,14 +41,18 @@ class Encoded(NamedTuple):
     latents: Latents
     notes: tuple[str, ...] = ()
     quality: float | None = None
+    identity: bytes = b""
 
 
-Search = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
-"""(image, y not rounded, z_hat, quality index) -> y_hat, float32 [h, w, N]."""
+Search = Callable[["Codec", np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+"""(codec of the quality, image, y not rounded, z_hat, quality index) -> y_hat, float32 [h, w, N]."""
 
 
 class Encoding:
     """A picture and what was computed of it so far.
+
+    A step counts sixteenths of a quality from the lowest one of the codec's scale on, over all the models
+    that the scale has.
 
     Args:
         codec: Whose networks and coder are used.
@@ -68,7 +72,7 @@ class Encoding:
     ):
         self._codec, self._image, self._progress = codec, image, progress
         self._search = search
-        self._features: np.ndarray | None = None
+        self._features: dict[bytes, np.ndarray] | None = None
         self.metadata = dict(metadata)
         self.size = image.shape[0], image.shape[1]
         self._clock = stages.Clock()
@@ -79,28 +83,33 @@ class Encoding:
         return self._search is not None
 
     def keep_features(self) -> None:
-        """Runs g_a now, once for all qualities that will be tried."""
-        self._features = self._codec.networks.features(self._image, self._progress)
-        self._clock.lap("analysis")
+        """Has g_a of a model run once for all the qualities that will be tried."""
+        self._features = {}
 
-    def latents(self, index: int, trim: float = 0.0) -> Latents:
+    def _analyse(self, codec, index):
+        """(y, z), not rounded."""
+        if self._features is None:
+            return codec.networks.analyse(self._image, index, self._progress)
+        if codec.identity not in self._features:
+            features = codec.networks.features(self._image, self._progress)
+            self._features[codec.identity] = features
+        return codec.networks.latents(self._features[codec.identity], index)
+
+    def latents(self, step: int, trim: float = 0.0) -> Latents:
         """The symbols at a quality.
 
         Args:
-            index: Quality index.
+            step: Of the scale.
             trim: 0..0.5; every y is moved by so much towards zero ahead of its rounding. That saves
                 bytes and costs quality along the curve of the model's own qualities, in steps as
                 small as one likes.
         """
-        networks = self._codec.networks
-        if self._features is None:
-            y, z = networks.analyse(self._image, index, self._progress)
-        else:
-            y, z = networks.latents(self._features, index)
+        codec, index = self._codec.at_step(step)
+        y, z = self._analyse(codec, index)
         z_hat = np.round(z)
         self._clock.lap("analysis")
         if self._search:
-            y_hat = self._search(self._image, y, z_hat, index)
+            y_hat = self._search(codec, self._image, y, z_hat, index)
             self._clock.lap("refinement")
         elif trim:
             y_hat = np.copysign(np.floor(np.maximum(np.abs(y) + np.float32(0.5 - trim), 0)), y)
@@ -108,18 +117,19 @@ class Encoding:
             y_hat = np.round(y)
         return Latents(y_hat, z_hat)
 
-    def psnr(self, latents: Latents, index: int) -> float:
+    def psnr(self, latents: Latents, step: int) -> float:
         """PSNR in dB of what a decoder shows for the symbols."""
-        x_hat = self._codec.networks.synthesise(latents.y_hat, index, self.size)
+        codec, index = self._codec.at_step(step)
+        x_hat = codec.networks.synthesise(latents.y_hat, index, self.size)
         if container.TAG_GREY in self.metadata:
             x_hat = grey.make_grey(x_hat)
         psnr = metrics.psnr(self._image, x_hat)
         self._clock.lap("synthesis")
         return psnr
 
-    def file_of(self, latents: Latents, index: int) -> Encoded:
+    def file_of(self, latents: Latents, step: int) -> Encoded:
         """The file that holds the symbols."""
-        codec = self._codec
+        codec, index = self._codec.at_step(step)
         with stages.coding_bar("entropy coding", latents.y_hat.shape, self._progress) as tell:
             streams = codec.coder.encode(*latents, index, tell=tell)
         self._clock.lap("entropy coding")
@@ -135,10 +145,10 @@ class Encoding:
         )
         data = container.pack(parts)
         self._clock.lap("container")
-        quality = 1 + index / QUALITY_STEPS if codec.num_qualities else None
         notes = size_notes(self.metadata, len(streams.z) + len(streams.y))
-        return Encoded(data, dict(self._clock.seconds), latents, notes, quality)
+        seconds, quality = dict(self._clock.seconds), codec.config.quality_of(index)
+        return Encoded(data, seconds, latents, notes, quality, codec.identity)
 
-    def at(self, index: int) -> Encoded:
-        """The file at a quality index."""
-        return self.file_of(self.latents(index), index)
+    def at(self, step: int) -> Encoded:
+        """The file at a quality."""
+        return self.file_of(self.latents(step), step)

@@ -130,7 +130,7 @@ class PixelNetworks(abc.ABC):
 
         y *= gain_y
         size = y.shape[0], y.shape[1]
-        z = np.empty([*(length // HYPER_STRIDE for length in size), y.shape[2]], np.float32)
+        z = np.empty([*(length // HYPER_STRIDE for length in size), len(gain_z)], np.float32)
         for r, c, part in self._tiles(h_a, read, size, LATENT_STRIDE):
             z[r.start : r.stop, c.start : c.stop] = self.to_array(part) * gain_z
         for latent in (y, z):

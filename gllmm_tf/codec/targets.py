@@ -33,7 +33,7 @@ def encode(work: Encoding, target: Target, highest: int | None) -> Encoded:
     Args:
         work: The picture.
         target: What is to be kept.
-        highest: The model's highest quality index; None for a fixed rate.
+        highest: The highest step of the codec's scale; None for a fixed rate.
 
     Raises:
         ModelError: the rate is fixed. ImageError: no quality of the model keeps the target.

@@ -17,6 +17,7 @@ from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.memory import Backend
 from gllmm_tf.zoo.model_file import ModelFile
+from gllmm_tf.zoo.registry import Continuation
 
 # TensorFlow's threads are not there in a forked child, where its first operation would wait for ever.
 _state = {"used": False, "lost": False}
@@ -29,9 +30,15 @@ class TensorFlowCodec(Codec):
     coder: LatentCoder
     needs = Backend(resident=550, addresses=350)
 
-    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int | None = None):
+    def __init__(
+        self,
+        model_file: ModelFile,
+        tile: int = 0,
+        memory: int | None = None,
+        continuation: Continuation | None = None,
+    ):
         _check_fork()
-        super().__init__(model_file, tile, memory)
+        super().__init__(model_file, tile, memory, continuation)
         self.networks = PixelNetworks(model_file, tile)
         self.coder = LatentCoder(model_file)
 

@@ -150,7 +150,7 @@ class LatentCoder(Coder):
         return z_stream, range_ops.entropy_encode_finalize(handle)
 
     def read_z(self, z_stream, shape):
-        """z_hat, float64 [*shape, N], of a string scalar; shape: int32 [2]."""
+        """z_hat, float64 [*shape, Z], of a string scalar; shape: int32 [2]."""
         z_hat = self._hyper_coder.decompress(z_stream[None], shape)[0]
         return tf.cast(z_hat, _F64)
 
@@ -159,7 +159,8 @@ class LatentCoder(Coder):
 
         The arguments are those of `write`.
         """
-        y = tf.zeros(tf.shape(z_hat) * [HYPER_STRIDE, HYPER_STRIDE, 1], _F64)
+        rows, columns = tf.unstack(HYPER_STRIDE * tf.shape(z_hat)[:2])
+        y = tf.zeros([rows, columns, self.config.num_filters], _F64)
         decoder = symbols.Decoder()
         handle, y_hat = self._code(decoder, y_stream, y, z_hat, index, key)
         return y_hat, decoder.is_at_end(handle)

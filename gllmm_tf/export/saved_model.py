@@ -163,16 +163,17 @@ class ExportedCodec:
         )
 
     def _quality_index(self, quality):
-        """int32 scalar: sixteenths of a quality step above quality 1."""
-        highest = self._coder.config.num_qualities
-        if highest is None:
+        """int32 scalar: sixteenths of a quality step above the lowest quality."""
+        qualities = self._coder.config.qualities
+        if not qualities:
             return tf.constant(0)
+        lowest, highest = qualities[0], qualities[-1]
         quality = require(
-            tf.logical_and(quality >= 1.0, quality <= highest),  # neither holds for NaN
-            ["quality is ", quality, f", it must be from 1 to {highest}"],
+            tf.logical_and(quality >= lowest, quality <= highest),  # neither holds for NaN
+            ["quality is ", quality, f", it must be from {lowest} to {highest}"],
             quality,
         )
-        return tf.cast(tf.round((quality - 1.0) * QUALITY_STEPS), tf.int32)
+        return tf.cast(tf.round((quality - lowest) * QUALITY_STEPS), tf.int32)
 
     def _gains(self, index):
         """(y, y inverse, z) of a quality index, [1, 1, 1, N] or 1."""

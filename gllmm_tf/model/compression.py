@@ -163,8 +163,9 @@ class CompressionModel(Fitting, tf.keras.Model):
 
         Args:
             x: float32 [B, H, W, 3] in 0..1, H and W multiples of 64.
-            quality: For a variable-rate model float32 [B] in 1..Q, or one number for all images; None
-                for the default of `ModelConfig.default_quality`. None for a fixed-rate model.
+            quality: For a variable-rate model float32 [B] in 1..Q, or one number for all images, counted
+                from 1 whatever `ModelConfig.first_quality` is; None for `ModelConfig.default_quality`.
+                None for a fixed-rate model.
             seed: int32 [2], decides the noise of training; None draws one (`tf.random.set_seed`).
             training: True for noise, with gradients; False rounds everywhere.
             part: (index, count): x is this one of so many equal parts of a batch, and sees the noise
@@ -234,7 +235,10 @@ class CompressionModel(Fitting, tf.keras.Model):
                 raise ModelError("this model has one fixed rate; omit the quality", "quality")
             return 1.0, 1.0, 1.0, 1.0, 0.0
         if quality is None:
-            quality = self.config.default_quality
+            assert (
+                self.config.default_quality is not None
+            )  # there are gains, so there are qualities
+            quality = self.config.default_quality - self.config.first_quality + 1
         quality = tf.cast(quality, tf.float32)
         if quality.shape.rank == 0:
             quality = tf.fill([batch], quality)

@@ -16,6 +16,7 @@ from gllmm_tf.memory import Backend
 from gllmm_tf.portable.latent_coder import LatentCoder
 from gllmm_tf.portable.networks import PixelNetworks
 from gllmm_tf.zoo.model_file import ModelFile
+from gllmm_tf.zoo.registry import Continuation
 
 
 class PortableCodec(Codec):
@@ -28,8 +29,14 @@ class PortableCodec(Codec):
     coder: LatentCoder
     needs = Backend(resident=350, addresses=600)
 
-    def __init__(self, model_file: ModelFile, tile: int = 0, memory: int | None = None):
-        super().__init__(model_file, tile, memory)
+    def __init__(
+        self,
+        model_file: ModelFile,
+        tile: int = 0,
+        memory: int | None = None,
+        continuation: Continuation | None = None,
+    ):
+        super().__init__(model_file, tile, memory, continuation)
         self.networks = PixelNetworks(model_file, tile)
         self.coder = LatentCoder(model_file)
 

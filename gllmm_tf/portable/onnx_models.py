@@ -29,7 +29,7 @@ def analysis_model(model_file: ModelFile) -> bytes:
     config, graph = model_file.config, Graph()
     y = graph.path(transforms.analysis(config, model_file.weights["g_a"]), "x")
     if config.lambdas:
-        y = graph.add("Mul", y, _gain(graph, model_file.weights["gains"][_LOG_Y]))
+        y = graph.add("Mul", y, _gain(graph, config, model_file.weights["gains"][_LOG_Y]))
     inputs = {"x": ("batch", 3, "height", "width")}
     shape = ("batch", config.num_filters, "rows", "columns")
     return _finish(graph, model_file, "analysis", inputs, (y, "y", shape))
@@ -40,7 +40,7 @@ def synthesis_model(model_file: ModelFile) -> bytes:
     config, graph = model_file.config, Graph()
     y_hat = "y_hat"
     if config.lambdas:
-        gain = _gain(graph, model_file.weights["gains"][_LOG_Y_INVERSE])
+        gain = _gain(graph, config, model_file.weights["gains"][_LOG_Y_INVERSE])
         y_hat = graph.add("Mul", y_hat, gain)
     x_hat = graph.path(transforms.synthesis(config, model_file.weights["g_s"]), y_hat)
     inputs = {"y_hat": ("batch", config.num_filters, "rows", "columns")}
@@ -55,17 +55,17 @@ def _finish(graph, model_file, name, inputs, output):
     return graph.to_bytes(f"gllmm_tf_{name}", inputs, *output, facts)
 
 
-def _gain(graph, table):
+def _gain(graph, config, table):
     """exp of the table [Q, N] interpolated at the input `quality`, rounded to a sixteenth: [N, 1, 1].
 
-    Values outside of 1..Q count as the nearest end: ONNX has no way to refuse them.
+    Values outside of the model's qualities count as the nearest end: ONNX has no way to refuse them.
     """
-    highest, steps = len(table), np.float32(QUALITY_STEPS)
-    bounds = np.float32(1), np.float32(highest)
-    position = graph.add("Sub", graph.add("Clip", "quality", *bounds), np.float32(1))
+    steps = np.float32(QUALITY_STEPS)
+    lowest, highest = (np.float32(config.qualities[i]) for i in (0, -1))
+    position = graph.add("Sub", graph.add("Clip", "quality", lowest, highest), lowest)
     position = graph.add("Round", graph.add("Mul", position, steps))
     position = graph.add("Div", position, steps)
-    anchors = np.arange(highest, dtype=np.float32)
+    anchors = np.arange(len(table), dtype=np.float32)
     distance = graph.add("Abs", graph.add("Sub", position, anchors))
     weights = graph.add("Relu", graph.add("Sub", np.float32(1), distance))  # [Q]
     gain = graph.add("Exp", graph.add("MatMul", weights, np.asarray(table, np.float32)))  # [N]

@@ -78,7 +78,9 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"{PROGRAM}: {', '.join(missing)} not installed: pip install 'gllmm_tf[serve]'")
     args = parse(argv, Limits())
     try:
-        stored = registry.read_model(args.model)  # A fault of it should not wait for TensorFlow.
+        stored, higher = registry.read_scale(
+            args.model
+        )  # A fault of it should not wait for TensorFlow.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import uvicorn
 
@@ -96,7 +98,8 @@ def main(argv: Sequence[str]) -> None:
             threads=args.threads,
             waiting=args.waiting,
         )
-        service = create_app(Codec.of(stored, backend=args.backend, memory=args.memory), limits)
+        settings = {"backend": args.backend, "memory": args.memory, "continuation": higher}
+        service = create_app(Codec.of(stored, **settings), limits)
     except GllmmError as error:
         sys.exit(f"{PROGRAM}: {error.with_flag()}")
     # uvicorn lets requests finish and then sends itself the signal again, to what handled it before.

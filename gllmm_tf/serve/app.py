@@ -134,6 +134,8 @@ class _Service:
                 "model": registry.name_of(codec.identity) or codec.info.get("name"),
                 "identity": codec.identity.hex(),
                 "qualities": codec.num_qualities,
+                "lowest_quality": codec.qualities[0] if codec.qualities else None,
+                "highest_quality": codec.qualities[-1] if codec.qualities else None,
                 "default_quality": codec.config.default_quality,
                 "max_bytes": limits.bytes,
                 "max_pixels": limits.pixels,

@@ -49,6 +49,7 @@ def facts_of(settings: Settings, **measured: Any) -> dict[str, Any]:
     commit, modified = revision()
     return {
         "lambdas": list(settings.model.lambdas),
+        "first_quality": settings.model.first_quality,
         "metric": settings.model.metric,
         "batch": settings.data.batch,
         "patch": settings.data.patch,

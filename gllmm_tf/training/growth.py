@@ -130,14 +130,14 @@ def _grow_gains(gains, smaller, same_metric):
     else:
         ours, theirs = (np.linspace(0.0, 1.0, len(g.lambdas)) for g in (gains, smaller))
     for target, source in zip(gains.weights, smaller.weights):
-        columns = [_on_lines(ours, theirs, column) for column in source.numpy().T]
+        columns = [on_lines(ours, theirs, column) for column in source.numpy().T]
         shared = min(len(columns), target.shape[1])
         table = np.repeat(np.mean(columns, 0)[:, None], target.shape[1], 1)
         table[:, :shared] = np.array(columns[:shared]).T
         target.assign(table)
 
 
-def _on_lines(x, known_x, known):
+def on_lines(x, known_x, known):
     """Piecewise linear interpolation, continued outwards; known_x: ascending, two or more."""
     i = np.clip(np.searchsorted(known_x, x) - 1, 0, len(known_x) - 2)
     part = (x - known_x[i]) / (known_x[i + 1] - known_x[i])

@@ -344,7 +344,7 @@ class Run:
         some = self.validation[: self.settings.data.validation_files]
         estimates = self.learner.judge.evaluate(some)["qualities"]
         path = self.folder.file(model_file.FILE_NAME)
-        files = validation.compress(path, some, len(estimates))
+        files = validation.compress(path, some)
         for row, estimate, real in zip(result["qualities"], estimates, files):
             row["files"] = {
                 "pictures": len(some),

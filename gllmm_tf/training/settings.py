@@ -82,6 +82,10 @@ class ModelSettings:
     metric: str = setting(
         "mse", "Distortion: mse (lambda 255^2 MSE + bpp) or ms-ssim (lambda (1 - MS-SSIM) + bpp)."
     )
+    first_quality: int = setting(
+        1,
+        "The lowest quality's number; more than 1 for a model that goes on where another one ends.",
+    )
     init_from: str = setting(
         "", "Model (name, file or run) whose weights are the start; it may be a smaller one."
     )
@@ -115,6 +119,7 @@ class ModelSettings:
             entropy_widths=self.entropy_widths,
             lambdas=self.lambdas if len(self.lambdas) > 1 else (),
             metric=self.metric,
+            first_quality=self.first_quality,
         )
 
     @property

@@ -28,24 +28,22 @@ class Files(NamedTuple):
     decoded: np.ndarray
 
 
-def compress(path, pictures, num_qualities):
+def compress(path, pictures):
     """Compresses and decompresses pictures with a model file.
 
     Args:
         path: Of the model file.
         pictures: uint8 [count, height, width, 3].
-        num_qualities: Of the model; 1 for a fixed rate.
 
     Returns:
-        `Files` of quality 1 .. num_qualities, a list.
+        `Files` of every integer quality, a list; of the one rate that is fixed.
     """
     codec = Codec.load(path)
-    return [_files(codec, pictures, i + 1) for i in range(num_qualities)]
+    return [_files(codec, pictures, quality) for quality in codec.qualities or [None]]
 
 
 def _files(codec, pictures, quality):
     height, width = pictures.shape[1:3]
-    quality = quality if codec.num_qualities else None
     files = [codec.compress(picture, quality) for picture in pictures]
     decoded = np.stack([codec.decompress(file) for file in files])
     return Files(

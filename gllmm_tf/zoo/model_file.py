@@ -6,6 +6,8 @@ Keys:
     g_a/I g_s/I h_a/I float16 weights in the order in which the layers create them.
     gains/I, prior/I  float32 gains of a variable-rate model; float32 parameters of the model of z.
 
+Arrays of models that ship are packed (`packing.py`), which changes nothing but their bytes on the disk.
+
 A model's identity is a hash of what decoding depends on: configuration, tables, the exact integers,
 g_s and the gains. It stands in every file that the model writes.
 """
@@ -26,6 +28,7 @@ from gllmm_tf.coding import tables
 from gllmm_tf.config import ModelConfig
 from gllmm_tf.errors import ModelError
 from gllmm_tf.files.atomic import write_bytes_atomic
+from gllmm_tf.zoo import packing
 
 FILE_NAME = "model.npz"  # inside a training run's directory
 IDENTITY_BYTES = 8
@@ -68,7 +71,11 @@ class ModelFile:
 
     @classmethod
     def from_model(
-        cls, model, info: Mapping[str, Any], empty_rows: np.ndarray | None = None
+        cls,
+        model,
+        info: Mapping[str, Any],
+        empty_rows: np.ndarray | None = None,
+        kernel_bits: int = 0,
     ) -> ModelFile:
         """Of a built `CompressionModel`: rounds what is exact and halves the precision of the rest.
 
@@ -76,15 +83,21 @@ class ModelFile:
             model: A built `CompressionModel`.
             info: Facts about the training, for JSON.
             empty_rows: What `empty_channels.fit` returns.
+            kernel_bits: Bits that kernels are rounded to beside their sign, at most 11, for a smaller
+                packed file; 0 for all that the file's types have.
 
         Raises:
             ModelError: weights that are not finite.
         """
-        from gllmm_tf.coding.fixed_point import quantise_networks
+        from gllmm_tf.coding.fixed_point import KERNEL_BITS, quantise_networks
+
+        def rounded(values):
+            if kernel_bits and values.ndim > 1:
+                return packing.to_steps(values, kernel_bits + 1)
+            return values.astype(np.float16)
 
         weights = {
-            part: [v.numpy().astype(np.float16) for v in getattr(model, part).weights]
-            for part in TRANSFORMS
+            part: [rounded(v.numpy()) for v in getattr(model, part).weights] for part in TRANSFORMS
         }
         for part, arrays in weights.items():
             if not all(np.all(np.isfinite(a)) for a in arrays):
@@ -93,18 +106,34 @@ class ModelFile:
                 )
         weights["gains"] = [] if model.gains is None else model.gains.get_weights()
         weights["prior"] = [v.numpy() for v in model.z_bottleneck.variables]
-        exact = quantise_networks(model, empty_rows)
+        exact = quantise_networks(model, empty_rows, kernel_bits or KERNEL_BITS)
         return cls(model.config, dict(info), exact, weights)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the file under a temporary name and renames it."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """{name: array} of the networks, as a file that is not packed holds them."""
+        arrays = {f"exact/{name}": array for name, array in self.exact.items()}
+        for part, values in self.weights.items():
+            arrays.update({f"{part}/{i:03d}": array for i, array in enumerate(values)})
+        return arrays
+
+    def save(
+        self, path: str | os.PathLike, packed: bool = False, base: ModelFile | None = None
+    ) -> None:
+        """Writes the file under a temporary name and renames it.
+
+        Args:
+            path: Of the file.
+            packed: In fewer bytes, as for models that ship.
+            base: Model that has to be found whenever the file is read: what differs from it is packed.
+        """
         arrays: dict[str, Any] = {
             "config": np.array(self.config.to_json()),
             "info": np.array(json.dumps(self.info, sort_keys=True)),
         }
-        arrays.update({f"exact/{name}": array for name, array in self.exact.items()})
-        for part, values in self.weights.items():
-            arrays.update({f"{part}/{i:03d}": array for i, array in enumerate(values)})
+        if packed and base:
+            arrays[packing.BASE] = np.array(base.identity.hex())
+        own = self.arrays()
+        arrays.update(packing.pack(own, base.arrays() if base else None) if packed else own)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         write_bytes_atomic(path, buffer.getvalue())
@@ -118,6 +147,7 @@ class ModelFile:
         """
         path, arrays = _load(path)
         try:
+            arrays = packing.unpack(arrays, _arrays_of)
             config = ModelConfig.from_json(str(arrays["config"]))
             info = json.loads(str(arrays["info"]))
             parts: dict[str, list] = {part: [] for part in (*TRANSFORMS, "gains", "prior")}
@@ -144,6 +174,13 @@ class ModelFile:
             raise ModelError(f"the stored weights of {part} do not fit the model's configuration")
         for variable, array in zip(variables, stored):
             variable.assign(array.astype(np.float32))
+
+
+def _arrays_of(identity: bytes) -> dict[str, np.ndarray]:
+    """`ModelFile.arrays` of a model that is found."""
+    from gllmm_tf.zoo import registry
+
+    return registry.read_model(registry.find_model(identity)).arrays()
 
 
 def _load(path: str | os.PathLike) -> tuple[str, dict[str, np.ndarray]]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gllmm_tf.config import QUALITY_STEPS
 from gllmm_tf.errors import ModelError
 from gllmm_tf.zoo.model_info import read_info
 
@@ -33,8 +34,34 @@ DEFAULT_MODEL = "gllmm-n144"
 
 DEFAULT_ALIAS = "default"
 
-METRIC_MODELS = {"mse": DEFAULT_MODEL, "ms-ssim": "gllmm-n144-ms-ssim"}
-"""{metric: the released model to take where it counts}."""
+METRIC_MODELS = {"mse": DEFAULT_ALIAS, "ms-ssim": "gllmm-n144-ms-ssim"}
+"""{metric: the name of what to take where it counts}."""
+
+
+class Continuation(NamedTuple):
+    """The model that has the higher qualities of a scale.
+
+    Attributes:
+        name: A released model.
+        above: The last quality of the model before it, in whole sixteenths.
+        highest: Its highest quality.
+    """
+
+    name: str
+    above: float
+    highest: int
+
+    @property
+    def identity(self) -> bytes:
+        """The 8 bytes that stand in every file of the model."""
+        return bytes.fromhex(RELEASED[self.name])
+
+
+DEFAULT_CONTINUATION: Continuation | None = None
+"""Who has the higher qualities of `DEFAULT_ALIAS`. A model that is named stands for itself alone."""
+
+FIRST_QUALITIES: dict[str, int] = {}
+"""{identity of a released model: its lowest quality} where that is not 1."""
 
 FOLDER = os.path.join(os.path.dirname(__file__), "weights")
 VARIABLE = "GLLMM_MODELS"
@@ -120,6 +147,28 @@ def read_model(name_or_path: str | os.PathLike | None = None) -> ModelFile:
     from gllmm_tf.zoo.model_file import ModelFile
 
     return ModelFile.read(name)
+
+
+def read_scale(
+    name_or_path: str | os.PathLike | None = None,
+) -> tuple[ModelFile, Continuation | None]:
+    """(`read_model`, who has the higher qualities): of a name, a file or a directory, or the default."""
+    stored = read_model(name_or_path)
+    is_default = os.fspath(name_or_path or DEFAULT_ALIAS) == DEFAULT_ALIAS
+    return stored, DEFAULT_CONTINUATION if is_default else None
+
+
+def names_and_identities(name_or_path: str | os.PathLike | None = None) -> dict[str, str]:
+    """{name: identity} of the models of `read_scale`, in hexadecimal digits, the lowest qualities first."""
+    stored, higher = read_scale(name_or_path)
+    name = name_of(stored.identity) or os.path.basename(os.fspath(name_or_path or DEFAULT_ALIAS))
+    found = {name.removesuffix(".npz"): stored.identity.hex()}
+    return {**found, higher.name: higher.identity.hex()} if higher else found
+
+
+def quality_of(identity: bytes, index: int) -> float:
+    """The quality of a file, as far as that is known: a model that was not released counts from 1."""
+    return FIRST_QUALITIES.get(identity.hex(), 1) + index / QUALITY_STEPS
 
 
 def name_of(identity: bytes) -> str | None:

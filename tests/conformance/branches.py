@@ -75,6 +75,8 @@ BRANCHES = {
         "stages 1",
         "stages 2",
         "stages 3",
+        "all channels deep",
+        "some channels deep",
         "trunk N",
         "trunk of its own",
         "below 0",

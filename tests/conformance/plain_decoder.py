@@ -210,7 +210,7 @@ def z_rows(flat: list[int]) -> list[tuple[list[int], int]]:
 
 
 def read_z(file: File, model: Model, seen: set[str]):
-    """z, rows of positions of N integers."""
+    """z, rows of positions of Z integers."""
     rows = z_rows(model.exact["z/cdf"].values())
     offsets = model.exact["z/offset"].values()
     decoder = RangeDecoder(file.z_stream, seen)

@@ -18,11 +18,20 @@ TABLES = {
     "frequency": "aa9c46af4e675d901e0d87c32cb9c8989051a2742ad63f0e845f70b911912cab",
 }
 TABLES_DIGEST = "7ddddb50b0d527a9051e997fd6a50ab4c3707ef7432aad44b3a351bb485abe04"
-LETTERS = {"<i2": "h", "<i4": "i", "<i8": "q", "<u2": "H", "<f2": "e", "<f4": "f"}
+LETTERS = {
+    "|i1": "b",
+    "|u1": "B",
+    "<i2": "h",
+    "<i4": "i",
+    "<i8": "q",
+    "<u2": "H",
+    "<f2": "e",
+    "<f4": "f",
+}
 
 
 class Array:
-    """A member of an archive.
+    """A member of an archive, from its file.
 
     Attributes:
         descr, shape: As its header has them.
@@ -50,6 +59,59 @@ class Array:
     def fed(self, name: str) -> bytes:
         """What the array feeds to an identity."""
         return f"{name} {self.descr} {self.shape} ".encode("ascii") + self.raw
+
+
+def made(descr: str, shape: tuple, values: list) -> Array:
+    """An array of values."""
+    array = Array.__new__(Array)
+    array.descr, array.shape = descr, shape
+    array.raw = struct.pack(f"<{len(values)}{LETTERS[descr]}", *values)
+    return array
+
+
+def unpacked(arrays: dict[str, Array], base: dict[str, Array]) -> dict[str, Array]:
+    """The arrays with those that are packed as they were; base: those of the file's base, unpacked."""
+    found = {}
+    for name, array in arrays.items():
+        if not name.startswith("packed/"):
+            found[name] = array
+            continue
+        kind, _, own = name[len("packed/") :].partition("/")
+        if kind in ("base", "exponent"):
+            continue
+        shape, half = array.shape[1:], len(array.raw) // 2
+        words = [high << 8 | low for high, low in zip(array.raw[:half], array.raw[half:])]
+        if kind == "float16":
+            found[own] = made("<u2", shape, words)
+            found[own].descr = "<f2"
+            continue
+        values = [(w >> 1) ^ -(w & 1) for w in words]
+        if kind == "int16":
+            found[own] = made("<i2", shape, values)
+        elif kind == "steps":
+            exponents = arrays[f"packed/exponent/{own}"].values()
+            width = shape[-1]
+            values = [k * 2.0 ** exponents[i % width] for i, k in enumerate(values)]
+            found[own] = made("<f2", shape, values)
+        elif kind == "change":
+            before = base[own]
+            signed = [other_way_below_zero(v, before) for v in made_signed(before)]
+            sums = [(a + b + 2**15) % 2**16 - 2**15 for a, b in zip(signed, values)]
+            found[own] = made("<i2", shape, [other_way_below_zero(v, before) for v in sums])
+            found[own].descr = before.descr
+        else:
+            raise ValueError(f"packed as {kind}, which the page does not know")
+    return found
+
+
+def made_signed(array: Array) -> list[int]:
+    """The two-byte numbers of an array, or their bits, as signed integers."""
+    return list(struct.unpack(f"<{len(array.raw) // 2}h", array.raw))
+
+
+def other_way_below_zero(word: int, array: Array) -> int:
+    """Of binary16 the place in the order of values, and back: its own inverse. Integers stay."""
+    return word ^ 0x7FFF if array.descr == "<f2" and word < 0 else word
 
 
 def read_arrays(path: str) -> dict[str, Array]:
@@ -80,17 +142,20 @@ class Model:
     """What a decoder needs of a model file.
 
     Attributes:
-        filters, families, components, qualities: N, names, K, Q (0 for a fixed rate).
+        filters, z_filters, deep: N, Z, D.
+        families, components, qualities: Names, K, Q (0 for a fixed rate).
         stages, widths: Of g_s; three trunk widths.
         exact: `{name: Array}` without the prefix.
         g_s, gains: Lists of `Array`.
     """
 
-    def __init__(self, path: str):
-        arrays = read_arrays(path)
+    def __init__(self, path: str, base: str = ""):
+        arrays = unpacked(read_arrays(path), read_arrays(base) if base else {})
         self._config = arrays["config"].text()
         config = json.loads(self._config)
         self.filters = config["num_filters"]
+        self.z_filters = config.get("hyper_filters") or self.filters
+        self.deep = config.get("deep_filters") or self.filters
         self.families = config["families"]
         self.components = config["components"]
         self.qualities = len(config["lambdas"])

@@ -77,10 +77,10 @@ class Networks:
         return self._model.exact[name].values()[self._index * width :][:width]
 
     def phi(self, z):
-        """z, rows of positions of N integers, to [h][w] of 2 N integers."""
+        """z, rows of positions of Z integers, to [h][w] of 2 N integers."""
         do, n = self._arithmetic, self._model.filters
         if self._model.qualities:
-            gain = self._row("z/inverse_gain", n)
+            gain = self._row("z/inverse_gain", self._model.z_filters)
             z = [[[do.clip(v, 15, "z") for v in at] for at in row] for row in z]
             a = [[[do.shift(v * g, 4) for v, g in zip(at, gain)] for at in row] for row in z]
         else:

@@ -137,6 +137,16 @@ class Weights:
         return next(self._arrays, None) is None
 
 
+def on_first(layer, count):
+    """The layer on the first channels; the others stay."""
+
+    def first(x):
+        deep = layer([[at[:count] for at in row] for row in x])
+        return [[d + at[count:] for d, at in zip(*rows)] for rows in zip(deep, x)]
+
+    return first
+
+
 def synthesise(y, file: File, model: Model):
     """x_hat, not rounded and cut, rows of positions of three numbers; notes branches in `file.seen`."""
     y = [[list(map(operator.mul, at, _gain(file, model))) for at in row] for row in y]
@@ -149,7 +159,9 @@ def synthesise(y, file: File, model: Model):
         raise ValueError("the model has more arrays of g_s than the page lists")
     file.seen.add(f"pixels: stages {model.stages}")
     file.seen.add("pixels: trunk " + ("of its own" if set(model.widths) - {model.filters} else "N"))
-    path = [attention[0], module[0], up[0], module[1], up[1], attention[1], module[2], up[2]]
+    file.seen.add("pixels: " + ("some" if model.deep < model.filters else "all") + " channels deep")
+    deep = [on_first(layer, model.deep) for layer in (attention[0], module[0])]
+    path = [*deep, up[0], module[1], up[1], attention[1], module[2], up[2]]
     for layer in [*path, module[3], last]:
         y = layer(y)
     return y

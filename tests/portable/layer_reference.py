@@ -60,6 +60,12 @@ def _(layer, x):
     return x + run(layer.trunk, x) / (1 + np.exp(-run(layer.gate, x)))
 
 
+@apply.register(transforms.FirstChannels)
+def _(layer, x):
+    first = apply(layer.layer, x[..., : layer.count])
+    return np.concatenate([first, x[..., layer.count :]], -1)
+
+
 @apply.register(transforms.Branches)
 def _(layer, x):
     return run(layer.path, x) + apply(layer.shortcut, x)

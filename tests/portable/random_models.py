@@ -12,6 +12,16 @@ CONFIGS = {
     "widths": ModelConfig(
         num_filters=12, trunk_widths=(4, 6, 10), entropy_widths=(20, 16), components=2, stages=3
     ),
+    "apart": ModelConfig(
+        num_filters=12,
+        trunk_widths=(4, 6, 10),
+        hyper_filters=6,
+        deep_filters=8,
+        entropy_widths=(20, 16),
+        components=1,
+        lambdas=LAMBDAS,
+        first_quality=3,
+    ),
     "cheng2020": cheng2020(6, entropy_widths=(16, 24)),
 }
 
@@ -25,7 +35,7 @@ def model_file(name, seed=0, empty_rows=False):
     n, q = config.num_filters, len(config.lambdas)
     weights["gains"] = []
     if q:
-        sizes = [n, n, n, n, 2 * n]
+        sizes = [n, n, config.z_filters, config.z_filters, 2 * n]
         weights["gains"] = [np.float32(rng.normal(size=(q, size)) * 0.3) for size in sizes]
     exact = exact_arrays(config, rng)
     if empty_rows:
@@ -37,7 +47,8 @@ def model_file(name, seed=0, empty_rows=False):
 def exact_arrays(config, rng):
     """The integer arrays; exponents leave kernels near 1 as after training."""
     n, (first, second) = config.num_filters, config.entropy_widths
-    widths = [n, n, n, n * 3 // 2, n * 3 // 2, 2 * n]
+    z = config.z_filters
+    widths = [z, z, z, z * 3 // 2, z * 3 // 2, 2 * n]
     kernels = {f"h_s/{i}": (3, 3, widths[i], widths[i + 1]) for i in range(5)}
     kernels["context"] = 12, n, 2 * n
     kernels["hidden/0"], kernels["hidden/1"] = (4 * n, first), (first, second)
@@ -53,35 +64,35 @@ def exact_arrays(config, rng):
         arrays[f"{name}/bias"] = bias.astype(np.int64)
         arrays[f"{name}/exponent"] = np.int32(exponent)
     cdf = []
-    for _ in range(n):
+    for _ in range(z):
         inner = np.sort(rng.choice(np.arange(1, 65535), int(rng.integers(1, 9)), replace=False))
         cdf += [-16, 0, *inner.tolist(), 65536]
     arrays["z/cdf"] = np.array(cdf, np.int32)
-    arrays["z/offset"] = rng.integers(-5, 2, n).astype(np.int32)
+    arrays["z/offset"] = rng.integers(-5, 2, z).astype(np.int32)
     if config.lambdas:
         steps = QUALITY_STEPS * (len(config.lambdas) - 1) + 1
-        arrays["z/inverse_gain"] = rng.integers(1000, 9000, (steps, n)).astype(np.int32)
+        arrays["z/inverse_gain"] = rng.integers(1000, 9000, (steps, z)).astype(np.int32)
         arrays["phi/offset"] = rng.integers(-900, 900, (steps, 2 * n)).astype(np.int32)
     return arrays
 
 
 def transform_shapes(config):
     """`{part: shapes}` of the stored weights of g_a, g_s and h_a, in the order of model files."""
-    n = config.num_filters
-    widths = config.trunk_widths or 3 * (n,)
+    n, z = config.num_filters, config.z_filters
+    deep, widths = config.deep_filters or n, config.trunk_widths or 3 * (n,)
     a, up = [], []
     for before, width in zip((3, *widths), widths):
         a += conv(before, width) + conv(width, width) + gdn(width) + conv(before, width, 1)
     for width in widths:
         a += module(width, config.stages)
-    a += conv(widths[2], n)[:1] + attention(widths[1]) + attention(n)
-    s = attention(n) + attention(widths[1])
-    for width in (n, *widths[::-1]):
+    a += conv(widths[2], n)[:1] + attention(widths[1]) + attention(deep)
+    s = attention(deep) + attention(widths[1])
+    for width in (deep, *widths[::-1]):
         s += module(width, config.stages)
     for before, width in zip((n, *widths[::-1]), widths[::-1]):
         up += conv(before, 4 * width) + conv(width, width) + gdn(width) + conv(before, 4 * width, 1)
     s += up + conv(widths[0], 12)
-    return {"g_a": a, "g_s": s, "h_a": 5 * conv(n, n)}
+    return {"g_a": a, "g_s": s, "h_a": conv(n, z) + 4 * conv(z, z)}
 
 
 def conv(before, width, size=3):

@@ -19,11 +19,11 @@ from gllmm_tf.portable.tiling import PortableTransform  # noqa: E402
 
 
 def keras_path(part, config):
-    n, stages, widths = config.num_filters, config.stages, config.trunk_widths
     if part == "h_a":
-        return tf_transforms.HyperAnalysisTransform(n)
+        return tf_transforms.HyperAnalysisTransform(config.z_filters)
     kind = {"g_a": tf_transforms.AnalysisTransform, "g_s": tf_transforms.SynthesisTransform}
-    return kind[part](n, stages, widths)
+    trunk = config.stages, config.trunk_widths, config.deep_filters
+    return kind[part](config.num_filters, *trunk)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -26,7 +26,10 @@ def test_the_functions_of_the_codec(name):
     # Beyond the ends, between the sixteenths, and at the ends.
     qualities = {0.2: 0, 1: 0, 1.53: 8, 2.0625: 17, 3: 32, 99: 32}
     for quality, index in qualities.items() if model.config.lambdas else [(None, 0)]:
-        rate = {} if quality is None else {"quality": np.array(quality, np.float32)}
+        rate = {}
+        if quality is not None:
+            quality += model.config.first_quality - 1
+            rate["quality"] = np.array(quality, np.float32)
         (y,) = analysis.run(["y"], {"x": x, **rate})
         wanted, _ = ours.analyse(image, index)
         np.testing.assert_allclose(

@@ -77,8 +77,8 @@ def test_what_cannot_be_judged_is_refused():
 
 @pytest.mark.parametrize("psnr, status", [(30.1, 0), (29.0, 1)])
 def test_exit_status_is_the_verdict(tmp_path, psnr, status, capsys, monkeypatch):
-    stored = types.SimpleNamespace(identity=bytes.fromhex("00ff"))
-    monkeypatch.setattr(monotone, "read_model", lambda name: stored)
+    found = {"small": "00ff"}
+    monkeypatch.setattr(monotone.registry, "names_and_identities", lambda name: found)
     path = tmp_path / "results.csv"
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, results.FIELDS)
@@ -93,6 +93,6 @@ def test_exit_status_is_the_verdict(tmp_path, psnr, status, capsys, monkeypatch)
 
 
 def test_a_model_that_was_not_measured_is_named():
-    assert results.codec_of_model(rows_of(RISING), "00ff") == "ours"
+    assert results.codec_of_models(rows_of(RISING), ["00ff"]) == "ours"
     with pytest.raises(ExperimentError, match="of the model 1234"):
-        results.codec_of_model(rows_of(RISING), "1234")
+        results.codec_of_models(rows_of(RISING), ["1234"])
