@@ -113,7 +113,7 @@ CASES = {
         has_picture=False,
     ),
     "apart": Case(
-        "channels of z apart from those of y, channels of y that pass the deepest blocks by, a packed model",
+        "other channels of z, channels of y that pass the deepest blocks by, a packed model",
         "apart",
         (70, 40),
         9,

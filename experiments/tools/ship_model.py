@@ -55,11 +55,10 @@ def rescale(stored: ModelFile, positions: list[float]) -> CompressionModel:
 
 def changed(f, stored: ModelFile) -> ModelFile:
     """Returns the model with what the flags ask for, and with what it does on held-out photographs."""
-    positions = program.numbers("positions", f.positions) or [
-        float(i + 1) for i in range(len(stored.config.lambdas))
-    ]
     if not stored.config.lambdas:
         raise ModelError(f"{f.model}: has a fixed rate; give a model of variable rate")
+    positions = program.numbers("positions", f.positions)
+    positions = positions or [float(i + 1) for i in range(len(stored.config.lambdas))]
     model = rescale(stored, positions)
     seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
     empty_rows = empty_channels.fit(model, (data.decode(path) for path in spread(seen)))

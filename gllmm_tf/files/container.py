@@ -6,7 +6,7 @@ most four bytes in its shortest form:
     offset 0   magic            4 bytes  89 47 4C 4D: one byte above 0x7F, then "GLM"
     offset 4   format version   1 byte   1
     offset 5   flags            1 byte   bit 0: metadata follow; bits 1..7 are 0
-    offset 6   quality index    1 byte   16 (quality - 1); 0 for a fixed-rate model
+    offset 6   quality index    1 byte   16 (quality - f), f of the model; 0 for a fixed rate
     offset 7   model identity   8 bytes  hash of everything that decoding depends on
     offset 15  width            varint   1..2^28 - 1, pixels of the picture, without padding
                height           varint   1..2^28 - 1
@@ -74,7 +74,7 @@ class Container:
       model_id: 8 bytes, the identity of the model that wrote the streams.
       width: Width of the picture in pixels.
       height: Height of the picture in pixels.
-      quality_index: 0..255; `16 * (quality - 1)` for a variable-rate model, 0 for a fixed-rate one.
+      quality_index: 0..255; `16 (quality - first_quality)` for a variable-rate model, 0 for a fixed-rate one.
       z_stream: The hyperprior's range-coded symbols.
       y_stream: The latents' range-coded symbols.
       metadata: Payloads by tag (1..255). Readers keep and ignore tags they do not know.

@@ -250,6 +250,51 @@ def test_learner_holds_back_the_rate_of_revived_channels(tmp_path):
         np.testing.assert_allclose(learner.rate_gradient(), wanted, rtol=1e-6)
 
 
+def test_a_narrower_hidden_layer_keeps_its_strongest_units():
+    small = randomised(SMALL, 1)
+    silent = [0, 3, 4, 8, 11, 12, 13, 15]  # of the 16 units of the second hidden layer
+    kernel = small.entropy_parameters.last.kernel.numpy()
+    kernel[..., silent, :] *= 1e-6
+    small.entropy_parameters.last.kernel.assign(kernel)
+    narrow = build(ModelConfig(**dict(SMALL, entropy_widths=(12, 8))))
+    growth.grow(narrow, small)
+    rng = np.random.default_rng(5)
+    y, phi = (tf.constant(rng.normal(size=(1, 4, 4, n)), tf.float32) for n in (8, 16))
+    wanted = small.entropy_parameters(y, phi).numpy()
+    found = narrow.entropy_parameters(y, phi).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_gains_go_on_beyond_the_lambdas():
+    small = randomised(SMALL, 1)
+    ratio = SMALL["lambdas"][1] / SMALL["lambdas"][0]
+    lambdas = (SMALL["lambdas"][0] * ratio**0.5, SMALL["lambdas"][1] * ratio)
+    model = build(ModelConfig(**dict(SMALL, lambdas=lambdas)))
+    growth.grow(model, small)
+    for new, old in zip(model.gains.weights, small.gains.weights):
+        low, high = old.numpy()
+        np.testing.assert_allclose(new[0], (low + high) / 2, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(new[1], high + (high - low), rtol=1e-4, atol=1e-5)
+
+
+def test_channels_that_pass_the_deep_blocks_by_change_nothing_at_first():
+    """The new channels of y are there, and the picture and z are what they were."""
+    small = randomised(SMALL, 1)
+    apart = dict(SMALL, num_filters=14, hyper_filters=8, deep_filters=8)
+    model = build(ModelConfig(**apart))
+    growth.grow(model, small)
+    crops = np.random.default_rng(2).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    new = np.arange(14) >= 8
+    assert growth.revive(model, crops, build(ModelConfig(**apart)), new).sum() == 6
+    x = tf.constant(crops / np.float32(255))
+    y, old = model.g_a(x).numpy(), small.g_a(x).numpy()
+    np.testing.assert_allclose(y[..., :8], old, atol=1e-4 * np.abs(old).max())
+    assert np.all(y[..., 8:].std((0, 1, 2)) > 0)
+    for part, given, wanted in (("g_s", y, small.g_s(old)), ("h_a", y, small.h_a(old))):
+        found, wanted = getattr(model, part)(given).numpy(), wanted.numpy()
+        np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
 def test_script_writes_a_start(tmp_path):
     from experiments.tools import revive
 
@@ -266,6 +311,10 @@ def test_script_writes_a_start(tmp_path):
         crops=8,
         validation_images=2,
         seed=0,
+        hyper_filters=0,
+        deep_filters=0,
+        entropy_widths=[],
+        lambdas=[],
         output=str(tmp_path / "start.npz"),
     )
     assert revive.revive(flags) == f"{flags.output}: {len(UNUSED)} of 14 channels revived"
@@ -287,6 +336,12 @@ def test_script_writes_a_start(tmp_path):
     assert np.all(y_wide[..., 14:].std((0, 1, 2)) > 0)
     shown = stored.g_s(y).numpy()
     np.testing.assert_allclose(wider.g_s(y_wide), shown, atol=1e-3 * np.abs(shown).max())
+    flags.deep_filters, flags.hyper_filters = 14, 14
+    flags.entropy_widths, flags.lambdas = ["16", "12"], ["0.01", "0.02", "0.5"]
+    revive.revive(flags)
+    config = ModelFile.read(flags.output).config
+    assert (config.num_filters, config.deep_filters, config.hyper_filters) == (18, 14, 14)
+    assert config.entropy_widths == (16, 12) and config.lambdas == (0.01, 0.02, 0.5)
     flags.num_filters = 14
     with pytest.raises(ModelError, match="has 14 filters already"):
         revive.revive(flags)
