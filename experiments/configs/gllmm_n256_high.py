@@ -1,7 +1,7 @@
 """gllmm-n256-high: the upper end of the quality scale, beyond gllmm-n144.
 
     python -m experiments.tools.revive --model=gllmm-n144 --num_filters=256 --hyper_filters=144 \\
-        --deep_filters=144 --entropy_widths=512,384 --lambdas=0.0138,0.0325,0.075,0.17,0.4 \\
+        --deep_filters=144 --lambdas=0.0138,0.0325,0.075,0.17,0.4 \\
         --train_glob='photos/**/*.jpg' --output=runs/gllmm_n256_high_start.npz
     python train.py --config=experiments/configs/gllmm_n256_high.py \\
         --train_glob='photos/**/*.jpg' --run_dir=runs/gllmm_n256_high
@@ -14,13 +14,12 @@ SETTINGS = dict(
     num_filters=256,
     hyper_filters=144,
     deep_filters=144,
-    entropy_widths=(512, 384),
     lambdas=(0.0138, 0.0325, 0.075, 0.17, 0.4),
     init_from="runs/gllmm_n256_high_start.npz",
-    rate_ramp=800,
-    steps=6000,
-    learning_rate=3.6e-4,
-    adam_learning_rate=2.4e-4,
+    rate_ramp=500,
+    steps=3400,
+    learning_rate=1.5e-4,
+    adam_learning_rate=1e-4,
     warmup=100,
     seed=11,
 )

@@ -42,7 +42,7 @@ def define_flags() -> None:
 
 
 def widened(stored, num_filters: int, **changes):
-    """The model of a file with more channels: (model, one with initial weights, the new channels).
+    """The model of a file with more channels: (model, the new channels).
 
     Args:
         stored: `ModelFile`.
@@ -54,13 +54,13 @@ def widened(stored, num_filters: int, **changes):
     """
     start = CompressionModel.load(stored)
     if not num_filters:
-        return start, build(stored.config), None
+        return start, None
     if num_filters <= stored.config.num_filters:
         raise ModelError(f"the model has {stored.config.num_filters} filters already: name more")
     config = dataclasses.replace(stored.config, num_filters=num_filters, **changes)
     wide = build(config)
     growth.grow(wide, start)
-    return wide, build(config), np.arange(num_filters) >= stored.config.num_filters
+    return wide, np.arange(num_filters) >= stored.config.num_filters
 
 
 def revive(f):
@@ -71,12 +71,12 @@ def revive(f):
     for name, kind in (("entropy_widths", int), ("lambdas", float)):
         if name in changes:
             changes[name] = tuple(program.numbers(name, changes[name], kind))
-    start, fresh, new = widened(stored, f.num_filters, **changes)
+    start, new = widened(stored, f.num_filters, **changes)
     photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images)
     pictures = data.Pictures.open(photographs, f.cache_dir)
     source = data.Crops(pictures, PATCH, f.seed, start.config.num_qualities)
     crops = np.concatenate([c.numpy() for c, _ in source.dataset(0, 1, f.crops)])
-    revived = np.flatnonzero(growth.revive(start, crops, fresh, new)).tolist()
+    revived = np.flatnonzero(growth.revive(start, crops, new)).tolist()
     if not revived:
         raise ModelError(f"{f.model}: all its channels are in use, there are none to revive")
     model_file.export_model(start, f.output, {**stored.info, "revived": revived})

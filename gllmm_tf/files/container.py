@@ -74,7 +74,7 @@ class Container:
       model_id: 8 bytes, the identity of the model that wrote the streams.
       width: Width of the picture in pixels.
       height: Height of the picture in pixels.
-      quality_index: 0..255; `16 (quality - first_quality)` for a variable-rate model, 0 for a fixed-rate one.
+      quality_index: 0..255; `16 (quality - first_quality)` for a variable rate, 0 for a fixed one.
       z_stream: The hyperprior's range-coded symbols.
       y_stream: The latents' range-coded symbols.
       metadata: Payloads by tag (1..255). Readers keep and ignore tags they do not know.

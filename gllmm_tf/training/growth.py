@@ -144,19 +144,20 @@ def on_lines(x, known_x, known):
     return known[i] + part * (known[i + 1] - known[i])
 
 
-def revive(model, crops, fresh, unused=None):
+def revive(model, crops, unused=None):
     """Gives the unused channels of y of a variable-rate model a new start.
 
     They become the linear functions of the features in front of the last convolution of g_a that say
     most about what the picture lacks (reduced-rank regression of the error of the picture, 16 x 16
     pixels for each position of y, on the features). In g_s they pass unchanged to the first upsampling,
     whose kernels are zero for them, as are those of h_a and the context model: nothing changes until
-    training opens the way. Their entropy parameters start anew.
+    training opens the way. Their size is the best one for the highest lambda, were they spread evenly
+    over an integer. Their scales and weights in the mixture are those of an old channel of about their size,
+    so that they know already where the picture is busy, and their means are 0.
 
     Args:
         model: A built `CompressionModel` with gains, in float32.
         crops: uint8 [B, H, W, 3], some hundreds of training crops.
-        fresh: A built model of the same configuration with initial weights.
         unused: bool [N], the channels in question, such as those that `grow` has added; None for
             those that are hardly ever other than zero.
 
@@ -183,24 +184,42 @@ def revive(model, crops, fresh, unused=None):
     told = features @ regression
     _, axes = np.linalg.eigh(told.T @ told)
     directions = regression @ axes[:, ::-1][:, :count]
-    # As large in front of the gain as the others are behind it, so larger than they are: the start of
-    # gllmm-n144 was made so, another scale was not tried.
-    scale = np.median(y[:, ~unused].std(0)) / np.median((features @ directions).std(0))
+    gains = model.gains.log_y.numpy()[:, ~unused].mean(1)
+    if model.config.metric == "mse":
+        gains = gains[-1] + 0.5 * np.log(np.array(model.gains.lambdas) / model.gains.lambdas[-1])
+        size = 1 / (best_step(model.gains.lambdas[-1]) * np.exp(gains[-1]))
+    else:
+        size = np.median(y[:, ~unused].std(0)) / np.median((features @ directions).std(0))
+    spread = np.exp(gains[-1]) * size * (features @ directions).std(0)
+    distance = np.abs(np.log(spread[:, None] / np.maximum(y[:, ~unused].std(0), 1e-9)))
+    alike = np.flatnonzero(~unused)[distance.argmin(1)]
 
     for block in (model.g_a.attentions[1], model.g_s.attentions[0], model.g_s.modules[0]):
         blind(block, unused[: block.filters])
     for layer in (model.g_s.ups[0].up, model.g_s.ups[0].shortcut):
         _assign(layer.kernel, (..., unused, slice(None)), 0.0)
-    kernel = np.reshape(scale * directions, (*model.g_a.last.kernel.shape[:-1], count))
+    kernel = np.reshape(size * directions, (*model.g_a.last.kernel.shape[:-1], count))
     _assign(model.g_a.last.kernel, (..., unused), kernel)
     _assign(model.h_a.path[0].kernel, (..., unused, slice(None)), 0.0)
     _assign(model.entropy_parameters.context.kernel, (..., unused, slice(None)), 0.0)
-    parameters = np.tile(unused, model.config.num_groups)
-    initial = fresh.entropy_parameters.last.kernel.numpy()[..., parameters]
-    _assign(model.entropy_parameters.last.kernel, (..., parameters), initial)
-    for table in (model.gains.log_y, model.gains.log_y_inverse):
-        _assign(table, (..., unused), table.numpy()[:, ~unused].mean(1, keepdims=True))
+    kernel = model.entropy_parameters.last.kernel
+    groups = kernel.numpy().reshape(-1, model.config.num_groups, len(unused))
+    groups[:, :, unused] = groups[:, :, alike]
+    means = 3 * np.arange(len(model.config.families) * model.config.components) + 1
+    groups[:, means[:, None], np.flatnonzero(unused)] = 0.0
+    kernel.assign(groups.reshape(kernel.shape))
+    for table, sign in ((model.gains.log_y, 1), (model.gains.log_y_inverse, -1)):
+        _assign(table, (..., unused), sign * gains[:, None])
     return unused
+
+
+def best_step(multiplier):
+    """The distance of integers, in pixels of 0..1, at which lambda 255^2 MSE + bpp is least.
+
+    Of a coefficient of 16 x 16 pixels in an orthonormal basis, its error spread evenly over the distance:
+    D = step^2 / 12 / (3 16^2) and R = -log2(step) / 16^2.
+    """
+    return np.sqrt(12 * 3 / (2 * np.log(2) * 255**2 * multiplier))
 
 
 def what_is_lacking(model, crops):

@@ -155,8 +155,7 @@ def revived():
     """(before, after, crops)."""
     before, crops = with_unused_channels()
     after, _ = with_unused_channels()
-    fresh = build(ModelConfig(**RICH))
-    mask = growth.revive(after, crops, fresh)
+    mask = growth.revive(after, crops)
     assert np.flatnonzero(mask).tolist() == UNUSED
     return before, after, crops
 
@@ -212,18 +211,18 @@ def test_revive_refuses_a_model_without_any_channel_in_use():
     model.g_a.last.kernel.assign(0 * model.g_a.last.kernel)
     growth.blind(model.g_a.attentions[1], np.ones(14, bool))
     with pytest.raises(ModelError, match="no channel of y is in use"):
-        growth.revive(model, crops, model)
+        growth.revive(model, crops)
 
 
 def test_revive_refuses_a_fixed_rate_and_leaves_a_full_model_alone():
     fixed = build(ModelConfig(**dict(SMALL, lambdas=())))
     crops = np.zeros((1, 64, 64, 3), np.uint8)
     with pytest.raises(ModelError, match="variable-rate"):
-        growth.revive(fixed, crops, fixed)
+        growth.revive(fixed, crops)
     model, crops = with_unused_channels()
     model.g_a.last.kernel.assign(randomised(RICH, 7).g_a.last.kernel * 1e3)
     state = model.get_weights()
-    assert not growth.revive(model, crops, model).any()
+    assert not growth.revive(model, crops).any()
     for ours, theirs in zip(model.get_weights(), state):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -285,7 +284,7 @@ def test_channels_that_pass_the_deep_blocks_by_change_nothing_at_first():
     growth.grow(model, small)
     crops = np.random.default_rng(2).integers(0, 256, (4, 64, 64, 3), np.uint8)
     new = np.arange(14) >= 8
-    assert growth.revive(model, crops, build(ModelConfig(**apart)), new).sum() == 6
+    assert growth.revive(model, crops, new).sum() == 6
     x = tf.constant(crops / np.float32(255))
     y, old = model.g_a(x).numpy(), small.g_a(x).numpy()
     np.testing.assert_allclose(y[..., :8], old, atol=1e-4 * np.abs(old).max())
