@@ -23,7 +23,7 @@ from gllmm_tf.zoo import model_file
 from gllmm_tf.zoo.registry import DEFAULT_MODEL, read_model
 
 PATCH = 128
-CHANGES = ("hyper_filters", "deep_filters", "entropy_widths", "lambdas")
+CHANGES = ("hyper_filters", "deep_filters", "lambdas")
 
 
 def define_flags() -> None:
@@ -31,7 +31,6 @@ def define_flags() -> None:
     flags.DEFINE_integer("num_filters", 0, "N of a wider model; 0: as it is.", lower_bound=0)
     flags.DEFINE_integer("hyper_filters", 0, "Of a wider model, see ModelConfig.", lower_bound=0)
     flags.DEFINE_integer("deep_filters", 0, "Of a wider model, see ModelConfig.", lower_bound=0)
-    flags.DEFINE_list("entropy_widths", [], "Of a wider model; empty: as they are.")
     flags.DEFINE_list("lambdas", [], "Of a wider model; empty: as they are.")
     flags.DEFINE_list("train_glob", None, "Training photographs, as for train.py.", required=True)
     flags.DEFINE_string("cache_dir", "runs/cache", "Folder for the decoded photographs.")
@@ -68,9 +67,8 @@ def revive(f):
     tf.keras.utils.set_random_seed(f.seed)
     stored = read_model(f.model)
     changes = {name: getattr(f, name) for name in CHANGES if getattr(f, name)}
-    for name, kind in (("entropy_widths", int), ("lambdas", float)):
-        if name in changes:
-            changes[name] = tuple(program.numbers(name, changes[name], kind))
+    if "lambdas" in changes:
+        changes["lambdas"] = tuple(program.numbers("lambdas", changes["lambdas"]))
     start, new = widened(stored, f.num_filters, **changes)
     photographs, _ = data.split(data.find_pictures(f.train_glob), f.validation_images)
     pictures = data.Pictures.open(photographs, f.cache_dir)

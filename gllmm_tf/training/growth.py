@@ -45,13 +45,10 @@ def grow(model, smaller):
             raise ModelError(f"a model with {name} {ours} cannot start from one with {theirs}")
     groups = _groups(model)
     for part in ("g_a", "g_s", "h_a", "h_s", "entropy_parameters"):
-        targets = getattr(model, part).weights
-        sources = [v.numpy() for v in getattr(smaller, part).weights]
-        if part == "entropy_parameters":
-            sources = _strongest_first(smaller.entropy_parameters, model.entropy_parameters)
+        targets, sources = getattr(model, part).weights, getattr(smaller, part).weights
         for target, source in zip(targets, sources):
             is_kernel, inputs, outputs = groups.get(id(target), (True, 1, 1))
-            target.assign(_embed(target.numpy(), source, is_kernel, inputs, outputs))
+            target.assign(_embed(target.numpy(), source.numpy(), is_kernel, inputs, outputs))
     _grow_prior(model.z_bottleneck, smaller.z_bottleneck)
     if model.gains is not None and smaller.gains is not None:
         same_metric = model.config.metric == smaller.config.metric
@@ -73,24 +70,6 @@ def _groups(model):
     groups[id(entropy.hidden[0].kernel)] = (True, 2, 1)
     groups[id(entropy.last.kernel)] = (True, 1, model.config.num_groups)
     return groups
-
-
-def _strongest_first(entropy, target):
-    """The arrays of `EntropyParameters`; units of a hidden layer that `target` has fewer of are ordered.
-
-    By what their weights behind could do with what those in front could let through.
-    """
-    arrays = {id(v): v.numpy() for v in entropy.weights}
-    layers = [*entropy.hidden, entropy.last]
-    for layer, behind, width in zip(layers, layers[1:], target.widths):
-        kernel, after = arrays[id(layer.kernel)], arrays[id(behind.kernel)]
-        if width < kernel.shape[-1]:
-            norms = [np.linalg.norm(a[0, 0], axis=axis) for a, axis in ((kernel, 0), (after, 1))]
-            order = np.argsort(-norms[0] * norms[1], kind="stable")
-            arrays[id(layer.kernel)] = kernel[..., order]
-            arrays[id(layer.bias)] = arrays[id(layer.bias)][order]
-            arrays[id(behind.kernel)] = after[..., order, :]
-    return [arrays[id(v)] for v in entropy.weights]
 
 
 def _positions(old, new, groups):
@@ -152,8 +131,8 @@ def revive(model, crops, unused=None):
     pixels for each position of y, on the features). In g_s they pass unchanged to the first upsampling,
     whose kernels are zero for them, as are those of h_a and the context model: nothing changes until
     training opens the way. Their size is the best one for the highest lambda, were they spread evenly
-    over an integer. Their scales and weights in the mixture are those of an old channel of about their size,
-    so that they know already where the picture is busy, and their means are 0.
+    over an integer. Their scales and weights in the mixture are those of an old channel of about their
+    size, so that they know already where the picture is busy, and their means are 0.
 
     Args:
         model: A built `CompressionModel` with gains, in float32.
