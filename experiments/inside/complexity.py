@@ -97,7 +97,7 @@ def complexity_of(config: config_lib.ModelConfig) -> Complexity:
     n, entropy = config.num_filters, model.entropy_parameters
     x = (1, SIDE, SIDE, 3)
     y = (1, SIDE // config_lib.LATENT_STRIDE, SIDE // config_lib.LATENT_STRIDE, n)
-    z = (1, SIDE // config_lib.IMAGE_MULTIPLE, SIDE // config_lib.IMAGE_MULTIPLE, n)
+    z = (1, *2 * (SIDE // config_lib.IMAGE_MULTIPLE,), config.z_filters)
     parts = {
         "g_a": (model.g_a, x),
         "g_s": (model.g_s, y),

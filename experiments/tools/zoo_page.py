@@ -107,7 +107,8 @@ def other_models(path: str = OTHERS) -> list[Model]:
 
 def all_models() -> list[Model]:
     """Returns the models in the order of the page: the default, the others that ship, the rest."""
-    names = sorted(registry.shipped_names(), key=lambda n: (n != registry.DEFAULT_MODEL, n))
+    first = list(registry.names_and_identities())
+    names = sorted(registry.shipped_names(), key=lambda n: (n not in first, n))
     return [shipped_model(name) for name in names] + other_models()
 
 
@@ -121,14 +122,22 @@ def network_rows(config: ModelConfig) -> list[tuple[str, object]]:
     """Returns rows about the networks."""
     trunk = ", ".join(map(str, config.trunk_widths)) if config.trunk_widths else "N, as published"
     published = {"gllmm": "GLLMM (Fu et al.)", "cheng2020": "Cheng et al."}[config.system]
-    qualities = len(config.lambdas)
+    rate = "fixed"
+    if config.lambdas:
+        rate = f"variable, qualities {config.qualities[0]} to {config.qualities[-1]}"
+    apart: list[tuple[str, object]] = []
+    if config.hyper_filters:
+        apart.append(("channels of z", config.hyper_filters))
+    if config.deep_filters:
+        apart.append(("channels of y that go through the blocks at 1/16", config.deep_filters))
     return [
         ("networks", f"{published}, N = {config.num_filters}"),
         ("channels of `g_a` and `g_s` at 1/2, 1/4, 1/8", trunk),
+        *apart,
         ("residual pairs per module", config.stages),
         ("mixture", f"{config.components} components each of {', '.join(config.families)}"),
         ("entropy parameter widths", " and ".join(map(str, config.entropy_widths))),
-        ("rate", f"variable, qualities 1 to {qualities}" if qualities else "fixed"),
+        ("rate", rate),
     ]
 
 
@@ -268,8 +277,11 @@ def page(rows: Sequence[dict]) -> str:
     parts = [HEADER]
     for model in all_models():
         title = f"## {model.name}"
+        higher = registry.DEFAULT_CONTINUATION
         if model.name == registry.DEFAULT_MODEL:
-            title += ", the default"
+            title += ", the default" + (f" up to quality {higher.above:g}" if higher else "")
+        elif higher and model.name == higher.name:
+            title += f", the default above quality {higher.above:g}"
         elif model.file is None:
             title += ", does not ship"
         parts.append("\n".join([title, "", *facts_of(model), "", *kodak_rows(model, rows), ""]))

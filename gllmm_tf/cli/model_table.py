@@ -14,9 +14,7 @@ from gllmm_tf.zoo import registry
 from gllmm_tf.zoo.model_info import pixels_of
 
 HEAD = ("name", "identity", "trained for", "qualities", "bpp", "PSNR, dB", "gigapixels seen", "MB")
-NOTE = (
-    "* the default. bpp and PSNR: of held-out photographs, from the lowest quality to the highest."
-)
+MEASURED = "bpp and PSNR: of held-out photographs, from the lowest quality to the highest."
 
 
 def models(args: argparse.Namespace) -> int:
@@ -28,19 +26,30 @@ def models(args: argparse.Namespace) -> int:
         raise Abort(str(error)) from error
     if not found:
         raise Abort("no models ship with this installation; give --model the path of one")
-    rows = [HEAD]
+    rows, defaults = [HEAD], _models_of_the_default()
     for name, info in found.items():
-        path, is_default = registry.path_of(name), name == registry.DEFAULT_MODEL
+        path, is_default = registry.path_of(name), name in defaults
         megabytes = f"{os.path.getsize(path) / 1e6:.1f}"
         star = " *" if is_default else ""
         rows.append((f"{name}{star}", identities[name], *cells(info), megabytes))
         about = {"name": name, "default": is_default, "identity": identities[name], "file": path}
         voice.record(**about, info=info)
-    voice.say("\n".join([*_table(rows), NOTE]))
+    voice.say("\n".join([*_table(rows), _note()]))
     if args.verbose:
         for name, info in found.items():
             voice.say("\n".join(["", name, f"  file: {registry.path_of(name)}", *_lines(info)]))
     return 0
+
+
+def _note() -> str:
+    higher = registry.DEFAULT_CONTINUATION
+    switch = f": {higher.name} above quality {higher.above:g}" if higher else ""
+    return f"* the default{switch}. {MEASURED}"
+
+
+def _models_of_the_default() -> set[str]:
+    higher = registry.DEFAULT_CONTINUATION
+    return {registry.DEFAULT_MODEL, *([higher.name] if higher else [])}
 
 
 def cells(info: dict[str, Any]) -> tuple[str, str, str, str, str]:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from gllmm_tf.codec.refinement import Refiner
 
 
+_SECOND_MODEL = 200  # megabytes that the networks of a second model take, about
+
+
 class Decoded(NamedTuple):
     """One decoded picture.
 
@@ -99,7 +102,8 @@ class Codec:
         if type(self) is Codec:
             raise TypeError("make a codec by Codec.load or Codec.of, which choose its backend")
         self._tile = checks.check_count("tile", tile, 0)
-        self._memory = Memory(self.needs, checks.check_count("memory", memory, 1))
+        needs = self.needs if continuation is None else _of_two(self.needs)
+        self._memory = Memory(needs, checks.check_count("memory", memory, 1))
         self._process = os.getpid()
         self.model_file = model_file
         self.config: ModelConfig = model_file.config
@@ -471,6 +475,11 @@ class Codec:
         self.check_place()
         need = work.need(self.config, width, height, self._tile)
         return self._memory.take(f"a picture of {width} x {height} pixels", *need)
+
+
+def _of_two(needs: Backend) -> Backend:
+    """What the networks and threads of a scale's two models take."""
+    return Backend(needs.resident + _SECOND_MODEL, needs.addresses + _SECOND_MODEL)
 
 
 def _with_grey(metadata: Mapping[int, bytes], image: np.ndarray) -> dict[int, bytes]:

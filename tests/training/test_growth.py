@@ -145,7 +145,9 @@ def with_unused_channels():
     model.g_a.last.kernel.assign(kernel)
     for block in (model.g_s.attentions[0], model.g_s.modules[0]):
         growth.blind(block, np.isin(np.arange(14), UNUSED))
-    last = model.g_s.last.kernel  # which random weights in front of it make much too large a picture
+    last = (
+        model.g_s.last.kernel
+    )  # which random weights in front of it make much too large a picture
     last.assign(1e-10 * last)
     rng = np.random.default_rng(9)
     coarse = rng.integers(0, 256, (24, 16, 16, 3), np.uint8)
