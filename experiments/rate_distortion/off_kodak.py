@@ -52,7 +52,8 @@ def qualities_of(codec) -> list[float | None]:
     """Returns the lowest, the default and the highest quality; [None] for a fixed rate."""
     if codec.num_qualities is None:
         return [None]
-    return sorted({1.0, min(DEFAULT_QUALITY, codec.num_qualities), float(codec.num_qualities)})
+    lowest, highest = float(codec.qualities[0]), float(codec.qualities[-1])
+    return sorted({lowest, min(max(DEFAULT_QUALITY, lowest), highest), highest})
 
 
 def measure(codec, picture: Picture, quality: float | None) -> dict:

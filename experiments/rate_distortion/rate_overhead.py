@@ -31,6 +31,7 @@ from experiments.common import places, program, records
 from experiments.common.pictures import find_images, read_image
 from experiments.common.program import LimitError
 from gllmm_tf.model.compression import CompressionModel
+from gllmm_tf.zoo.registry import read_model
 
 FIELDS = ("image", "quality", "file", "content", "excess", "allowed", "exact_cost")
 EXCESS_LIMIT = 0.005  # of the content
@@ -81,7 +82,9 @@ def measure(codec, model, image: np.ndarray, name: str, quality: float | None) -
     """
     encoded = codec.encode(image, quality)
     latents = [tf.cast(latent, tf.float32)[None] for latent in encoded.latents]
-    qualities = None if quality is None else tf.constant([quality], tf.float32)
+    qualities = None
+    if quality is not None:  # which the float model counts from 1
+        qualities = tf.constant([quality - codec.config.first_quality + 1], tf.float32)
     y_bits, z_bits = (float(bits[0]) for bits in model.information_bits(*latents, qualities))
     return File(
         image=name,
@@ -143,12 +146,11 @@ def define_flags() -> None:
 
 def main(f: flags.FlagValues) -> None:
     images = find_images(f.images)
-    codec = gllmm_tf.Codec.load(f.model)
+    codec = gllmm_tf.Codec.of(read_model(f.model))  # one model
     model = CompressionModel.load(f.model)
     qualities = [None]
     if codec.num_qualities:
-        every = range(1, codec.num_qualities + 1)
-        qualities = program.numbers("qualities", f.qualities or every)
+        qualities = program.numbers("qualities", f.qualities or codec.qualities)
     files = []
     with tqdm(total=len(images) * len(qualities), unit="file") as progress:
         for name, path in images.items():

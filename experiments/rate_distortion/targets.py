@@ -29,6 +29,7 @@ from experiments.common.pictures import find_images, read_image
 from experiments.common.program import ExperimentError, LimitError
 from gllmm_tf import metrics
 from gllmm_tf.config import QUALITY_STEPS
+from gllmm_tf.zoo.registry import read_model
 
 BELOW = 0.02  # of a size
 ABOVE = 0.05  # dB
@@ -42,7 +43,7 @@ def measure_size(codec, name: str, pixels: np.ndarray, bpp: float) -> dict:
         encoded = codec.encode(pixels, target_size=limit)
     size = len(encoded.data)
     above = encoded.quality + 1 / QUALITY_STEPS
-    following = len(codec.compress(pixels, above)) if above <= codec.num_qualities else ""
+    following = len(codec.compress(pixels, above)) if above <= codec.qualities[-1] else ""
     error = ""
     if size > limit:
         error = "larger than the target"
@@ -110,7 +111,9 @@ class Attempts:
 
 def measure(codec, name: str, pixels: np.ndarray, bpps: Sequence[float], psnrs) -> list[dict]:
     """Returns the rows of a picture, for the targets within the model's range."""
-    ends = [codec.compress(pixels, quality) for quality in (1, codec.num_qualities)]
+    ends = [
+        codec.compress(pixels, quality) for quality in (codec.qualities[0], codec.qualities[-1])
+    ]
     low, high = (8 * len(data) / (pixels.shape[0] * pixels.shape[1]) for data in ends)
     rows = [measure_size(codec, name, pixels, bpp) for bpp in bpps if low < bpp < high]
     low, high = (metrics.psnr(pixels, codec.decompress(data)) for data in ends)
@@ -148,7 +151,7 @@ def define_flags() -> None:
 
 
 def main(f: flags.FlagValues) -> None:
-    codec = gllmm_tf.Codec.load(f.model)
+    codec = gllmm_tf.Codec.of(read_model(f.model))  # one model, whose attempts are counted
     if codec.num_qualities is None:
         raise ExperimentError("--model: a model of fixed rate has no targets.")
     bpps, psnrs = program.numbers("bpps", f.bpps), program.numbers("psnrs", f.psnrs)

@@ -108,8 +108,8 @@ def test_quality_beyond_the_model(folder, model, capsys):
 
 
 def test_quality_of_a_fixed_rate_model(folder, model, tiny_codec, capsys, monkeypatch):
-    fixed = property(lambda self: None)
-    monkeypatch.setattr(type(tiny_codec), "num_qualities", fixed)
+    fixed = property(lambda self: range(0))
+    monkeypatch.setattr(type(tiny_codec), "qualities", fixed)
     assert gllmm("compress", *model, "photo.png", "--quality", "3") == 1
     assert "one fixed rate; omit the quality (--quality)" in error_line(capsys)
 

@@ -117,6 +117,7 @@ def test_health(client, tiny_codec):
     assert answer.status_code == 200
     assert answer.json()["identity"] == tiny_codec.identity.hex()
     assert answer.json()["qualities"] == 8 and answer.json()["default_quality"] == 4
+    assert answer.json()["lowest_quality"] == 1 and answer.json()["highest_quality"] == 8
     assert answer.json()["max_pixels"] == LIMITS.pixels
 
 
@@ -332,12 +333,13 @@ def test_the_limits_are_those_of_a_new_service(tiny_codec):
 def test_health_is_json_for_a_fixed_rate_model(tiny_codec):
     class Fixed(HeldCodec):
         config = ModelConfig(num_filters=8)
-        num_qualities = config.num_qualities
+        qualities, num_qualities = config.qualities, config.num_qualities
 
     app = serving.create_app(Fixed(tiny_codec))
     with TestClient(app) as client:
         found = json.loads(client.get("/health").text)
     assert found["qualities"] is None and found["default_quality"] is None
+    assert found["lowest_quality"] is None and found["highest_quality"] is None
 
 
 # Forms and parameters -------------------------------------------------------------------------

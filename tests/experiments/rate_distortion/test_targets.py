@@ -11,7 +11,7 @@ from experiments.rate_distortion import targets
 class FakeCodec:
     """A file of 100 bytes per quality, and a picture that is grey."""
 
-    num_qualities = 8
+    qualities = range(1, 9)
 
     def __init__(self, quality):
         self._quality = quality
