@@ -47,7 +47,8 @@ def look_inside(model_name: str | None, image: np.ndarray, quality: float | None
     inverse_z, phi_offset = 1.0, 0.0
     if model.gains is not None:
         quality = codec.decode(encoded.data).quality
-        _, _, _, inverse_z, phi_offset = model.gains(tf.constant([quality], tf.float32))
+        own = tf.constant([quality - stored.config.first_quality + 1], tf.float32)
+        _, _, _, inverse_z, phi_offset = model.gains(own)
     phi = tf.cast(model.h_s(z_hat * inverse_z), tf.float32) + phi_offset
     mixture = model.mixture(y_hat, phi)
     return Latents(
