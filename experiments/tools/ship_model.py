@@ -1,13 +1,13 @@
-"""Makes the file of a model that ships: its scale of qualities, fewer bits per weight, packed.
+"""Makes the file of a model that ships: its scale of qualities, packed.
 
-    python -m experiments.tools.ship_model --model=runs/high --positions=1.2,2,3,4,5 --kernel_bits=10 \\
-        --train_glob='photos/**/*.jpg' --output=gllmm-n256-high.npz
+    python -m experiments.tools.ship_model --model=runs/high --positions=1.2,2,3.3,5 --base=gllmm-n144 \\
+        --train_glob='photos/**/*.jpg' --output=gllmm-n144-high.npz
     python -m experiments.tools.ship_model --model=gllmm-n144-ms-ssim --base=gllmm-n144 --output=same.npz
 
 `--positions` are the places on the trained scale, from 1 on, that become the model's integer qualities, so
-that a scale goes on where another model's ends. With them or with `--kernel_bits` it is another model than
-before, whose averages on the held-out photographs are printed and recorded. Without either the model stays
-what it is, and only its file changes.
+that a scale goes on where another model's ends. With them it is another model than before, whose averages
+on the held-out photographs are printed and recorded. Without them the model stays what it is, and only its
+file changes.
 """
 
 import dataclasses
@@ -30,7 +30,6 @@ def define_flags() -> None:
     flags.DEFINE_string("model", None, "Name, file or run of a model.", required=True)
     flags.DEFINE_string("base", "", "Model that ships from which it was trained on.")
     flags.DEFINE_list("positions", [], "Places on the trained scale that become integer qualities.")
-    flags.DEFINE_integer("kernel_bits", 0, "Of a weight beside its sign; 0: as it is.", 0, 11)
     flags.DEFINE_list(
         "train_glob", [], "Training photographs, as for train.py, for a changed model."
     )
@@ -54,26 +53,23 @@ def rescale(stored: ModelFile, positions: list[float]) -> CompressionModel:
 
 
 def changed(f, stored: ModelFile) -> ModelFile:
-    """Returns the model with what the flags ask for, and with what it does on held-out photographs."""
+    """Returns the model on another scale, and with what it does on held-out photographs."""
     if not stored.config.lambdas:
         raise ModelError(f"{f.model}: has a fixed rate; give a model of variable rate")
     positions = program.numbers("positions", f.positions)
-    positions = positions or [float(i + 1) for i in range(len(stored.config.lambdas))]
     model = rescale(stored, positions)
     seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
     empty_rows = empty_channels.fit(model, (data.decode(path) for path in spread(seen)))
     info = {**stored.info, "lambdas": list(model.config.lambdas), "positions": positions}
-    if f.kernel_bits:
-        info["kernel_bits"] = f.kernel_bits
-    rounded = ModelFile.from_model(model, info, empty_rows, f.kernel_bits)
-    judge = Judge(CompressionModel.load(rounded), model.config.lambdas, model.config.metric)
-    rounded.info["validation"] = judge.evaluate(data.centres(held_out, f.validation_size))
-    return rounded
+    made = ModelFile.from_model(model, info, empty_rows)
+    judge = Judge(CompressionModel.load(made), model.config.lambdas, model.config.metric)
+    made.info["validation"] = judge.evaluate(data.centres(held_out, f.validation_size))
+    return made
 
 
 def main(f: flags.FlagValues) -> None:
     stored = read_model(f.model)
-    if f.positions or f.kernel_bits:
+    if f.positions:
         stored = changed(f, stored)
         for row in stored.info["validation"]["qualities"]:
             print("quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(**row))

@@ -34,14 +34,14 @@ BAND_POSITIONS = 4096  # of one band in h_s
 _F32, _F64 = tf.float32, tf.float64
 
 
-def quantise_layer(kernel, bias, input_bits=ACTIVATION_BITS, kernel_bits=KERNEL_BITS):
+def quantise_layer(kernel, bias, input_bits=ACTIVATION_BITS):
     """Rounds float parameters: returns (int16 kernel, int64 bias, exponent B).
 
-    The bias is in the unit of the sums, 2^-(input_bits + B). The kernel's magnitudes have `kernel_bits`.
+    The bias is in the unit of the sums, 2^-(input_bits + B).
     """
     kernel = np.asarray(kernel, np.float64)
     largest = float(np.max(np.abs(kernel)))
-    room = (2**kernel_bits - 1) / largest if largest > 0 else np.inf
+    room = (2**KERNEL_BITS - 1) / largest if largest > 0 else np.inf
     exponent = int(min(MAX_EXPONENT, np.floor(np.log2(room))))
     rounded = np.round(kernel * 2.0**exponent).astype(np.int16)
     if bias is None:
@@ -50,11 +50,10 @@ def quantise_layer(kernel, bias, input_bits=ACTIVATION_BITS, kernel_bits=KERNEL_
     return rounded, np.clip(bias, -(2.0**45), 2.0**45).astype(np.int64), exponent
 
 
-def quantise_networks(model, empty_rows=None, kernel_bits=KERNEL_BITS):
+def quantise_networks(model, empty_rows=None):
     """`{name: array}` of everything that decoding of symbols depends on, from a trained model.
 
-    `empty_rows` is what `empty_channels.fit` returns, stored as `y/empty` if it is not None. Kernels are
-    integers of `kernel_bits` and a sign: fewer take fewer bytes in a file that is packed.
+    `empty_rows` is what `empty_channels.fit` returns, stored as `y/empty` if it is not None.
 
     Layers `h_s/0..4`, `context`, `hidden/0`, `hidden/1` and `last`, each with `/kernel`, `/bias` and
     `/exponent`; the factorised model's tables `z/cdf`, `z/offset`; for variable rate the tables
@@ -63,7 +62,7 @@ def quantise_networks(model, empty_rows=None, kernel_bits=KERNEL_BITS):
     arrays = {}
 
     def put(name, kernel, bias, input_bits=ACTIVATION_BITS):
-        kernel, bias, exponent = quantise_layer(kernel, bias, input_bits, kernel_bits)
+        kernel, bias, exponent = quantise_layer(kernel, bias, input_bits)
         arrays[f"{name}/kernel"] = kernel
         arrays[f"{name}/bias"] = bias
         arrays[f"{name}/exponent"] = np.int32(exponent)

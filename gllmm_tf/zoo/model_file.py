@@ -71,11 +71,7 @@ class ModelFile:
 
     @classmethod
     def from_model(
-        cls,
-        model,
-        info: Mapping[str, Any],
-        empty_rows: np.ndarray | None = None,
-        kernel_bits: int = 0,
+        cls, model, info: Mapping[str, Any], empty_rows: np.ndarray | None = None
     ) -> ModelFile:
         """Of a built `CompressionModel`: rounds what is exact and halves the precision of the rest.
 
@@ -83,21 +79,15 @@ class ModelFile:
             model: A built `CompressionModel`.
             info: Facts about the training, for JSON.
             empty_rows: What `empty_channels.fit` returns.
-            kernel_bits: Bits that kernels are rounded to beside their sign, at most 11, for a smaller
-                packed file; 0 for all that the file's types have.
 
         Raises:
             ModelError: weights that are not finite.
         """
-        from gllmm_tf.coding.fixed_point import KERNEL_BITS, quantise_networks
-
-        def rounded(values):
-            if kernel_bits and values.ndim > 1:
-                return packing.to_steps(values, kernel_bits + 1)
-            return values.astype(np.float16)
+        from gllmm_tf.coding.fixed_point import quantise_networks
 
         weights = {
-            part: [rounded(v.numpy()) for v in getattr(model, part).weights] for part in TRANSFORMS
+            part: [v.numpy().astype(np.float16) for v in getattr(model, part).weights]
+            for part in TRANSFORMS
         }
         for part, arrays in weights.items():
             if not all(np.all(np.isfinite(a)) for a in arrays):
@@ -106,7 +96,7 @@ class ModelFile:
                 )
         weights["gains"] = [] if model.gains is None else model.gains.get_weights()
         weights["prior"] = [v.numpy() for v in model.z_bottleneck.variables]
-        exact = quantise_networks(model, empty_rows, kernel_bits or KERNEL_BITS)
+        exact = quantise_networks(model, empty_rows)
         return cls(model.config, dict(info), exact, weights)
 
     def arrays(self) -> dict[str, np.ndarray]:

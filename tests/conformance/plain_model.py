@@ -77,7 +77,7 @@ def unpacked(arrays: dict[str, Array], base: dict[str, Array]) -> dict[str, Arra
             found[name] = array
             continue
         kind, _, own = name[len("packed/") :].partition("/")
-        if kind in ("base", "exponent"):
+        if kind == "base":
             continue
         shape, half = array.shape[1:], len(array.raw) // 2
         words = [high << 8 | low for high, low in zip(array.raw[:half], array.raw[half:])]
@@ -88,11 +88,6 @@ def unpacked(arrays: dict[str, Array], base: dict[str, Array]) -> dict[str, Arra
         values = [(w >> 1) ^ -(w & 1) for w in words]
         if kind == "int16":
             found[own] = made("<i2", shape, values)
-        elif kind == "steps":
-            exponents = arrays[f"packed/exponent/{own}"].values()
-            width = shape[-1]
-            values = [k * 2.0 ** exponents[i % width] for i, k in enumerate(values)]
-            found[own] = made("<f2", shape, values)
         elif kind == "change":
             before = base[own]
             signed = [other_way_below_zero(v, before) for v in made_signed(before)]

@@ -24,7 +24,6 @@ ARRAYS = {
     "every integer": every_word(np.int16),
     "zeros": np.zeros((3, 4), np.float16),
     "signed zero": np.array([[0.0, -0.0], [1.0, -2.0]], np.float16),
-    "steps": (np.arange(-24, 24).reshape(4, 12) * 2.0 ** np.arange(-12, 0)).astype(np.float16),
     "bias": np.array([0.1, 3e-8, 60000], np.float16),
     "exponent": np.int32(3),
     "table": np.arange(5, dtype=np.int32),
@@ -44,16 +43,6 @@ def test_every_value_comes_back(with_base):
     assert_same(packing.unpack(packed, lambda identity: base), ARRAYS)
     kinds = {name.split("/")[1] for name in packed if name.startswith(packing.PREFIX)}
     assert kinds == ({"base", "change"} if with_base else {"float16", "int16", "steps", "exponent"})
-
-
-def test_few_bits_make_steps():
-    values = np.random.default_rng(0).normal(size=(3, 3, 8, 6)) * 2.0 ** np.arange(-9, 3)[::2]
-    rounded = packing.to_steps(values, 9)
-    step = np.abs(values).reshape(-1, 6).max(0) / 2**7
-    assert np.all(np.abs(rounded - values) <= step / 2) and rounded.dtype == np.float16
-    assert "packed/steps/w" in packing.pack({"w": rounded})
-    for row in rounded.reshape(-1, 6).T.astype(float):
-        assert len(np.unique(row / 2.0 ** np.floor(np.log2(np.abs(row[row != 0]).min())))) <= 2**9
 
 
 def test_files(tmp_path):

@@ -1,4 +1,4 @@
-"""Files of models that ship: another scale, fewer bits, packed; or the same model in fewer bytes."""
+"""Files of models that ship: another scale of qualities, or the same model in fewer bytes."""
 
 import types
 
@@ -23,7 +23,7 @@ def pictures(tmp_path_factory, sample_pixels):
 
 
 def options(model, output, **others):
-    plain = {"positions": [], "kernel_bits": 0, "base": "", "train_glob": []}
+    plain = {"positions": [], "base": "", "train_glob": []}
     return types.SimpleNamespace(
         model=str(model),
         output=str(output),
@@ -63,26 +63,8 @@ def test_positions_become_qualities(tiny_model_path, pictures, sample_pixels, tm
         assert abs(files[1] / files[0] - 1) < 0.02
 
 
-def test_fewer_bits_take_fewer_bytes(tiny_model_path, pictures, sample_pixels, tmp_path):
-    sizes = {}
-    for bits in (11, 6):
-        flags = options(
-            tiny_model_path, tmp_path / f"{bits}.npz", kernel_bits=bits, train_glob=pictures
-        )
-        ship_model.main(flags)
-        stored = ModelFile.read(flags.output)
-        kernel = stored.exact["last/kernel"]
-        assert 2 ** (bits - 1) <= np.abs(kernel.astype(int)).max() < 2**bits
-        assert stored.info["kernel_bits"] == bits
-        sizes[bits] = (tmp_path / f"{bits}.npz").stat().st_size
-        codec = Codec.load(flags.output)
-        data = codec.compress(sample_pixels, 4)
-        assert codec.decompress(data).shape == sample_pixels.shape
-    assert sizes[6] < 0.8 * sizes[11]
-
-
 def test_a_fixed_rate_has_no_scale(tmp_path):
     path = tmp_path / "fixed.npz"
     export_model(build(ModelConfig(num_filters=8, entropy_widths=(24, 32))), path, {})
     with pytest.raises(ModelError, match="fixed.npz: has a fixed rate; give a model of variable"):
-        ship_model.main(options(path, tmp_path / "out.npz", kernel_bits=8))
+        ship_model.main(options(path, tmp_path / "out.npz", positions=["1", "2"]))
