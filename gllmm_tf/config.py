@@ -78,7 +78,15 @@ class ModelConfig:
         object.__setattr__(self, "families", tuple(self.families))
         object.__setattr__(self, "entropy_widths", tuple(int(w) for w in self.entropy_widths))
         object.__setattr__(self, "lambdas", tuple(float(v) for v in self.lambdas))
-        checks = (
+        for good, name, wanted in self._checks():
+            if not good:
+                raise ModelError(
+                    f"model configuration: {name} is {getattr(self, name)!r}, it must be {wanted}"
+                )
+
+    def _checks(self):
+        """(whether it is good, field, what it must be)."""
+        return (
             (self.system in SYSTEMS, "system", f"one of {SYSTEMS}"),
             (
                 _is_width(self.num_filters),
@@ -130,11 +138,6 @@ class ModelConfig:
             ),
             (self.metric in ("mse", "ms-ssim"), "metric", "'mse' or 'ms-ssim'"),
         )
-        for good, name, wanted in checks:
-            if not good:
-                raise ModelError(
-                    f"model configuration: {name} is {getattr(self, name)!r}, it must be {wanted}"
-                )
 
     @property
     def num_qualities(self) -> "int | None":

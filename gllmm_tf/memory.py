@@ -63,6 +63,10 @@ class Backend(NamedTuple):
     resident: int
     addresses: int
 
+    def and_more(self, megabytes: int) -> Backend:
+        """With so much more resident memory."""
+        return Backend(self.resident + megabytes, self.addresses + megabytes)
+
 
 def rooms() -> list[Room]:
     """What the limits of the system leave to this process now; empty where there are none."""

@@ -190,9 +190,11 @@ def label_of(codec, name: str | None = None, refine: int = 0) -> str:
     from gllmm_tf.zoo.model_info import pixels_of
 
     known, info = registry.name_of(codec.identity) or _model_name(name), codec.info
-    if codec.continuation:
-        known = f"{known} and {codec.continuation.name}"
-        info = registry.read_model(codec.continuation.name).info  # which went on from the lower one
+    if codec.scale.continuation:
+        known = f"{known} and {codec.scale.continuation.name}"
+        info = registry.read_model(
+            codec.scale.continuation.name
+        ).info  # which went on from the lower one
     pixels = pixels_of(info)
     seen = f", {pixels / 1e9:.1f} gigapixels" if pixels else ""
     refined = f", {refine} rounds" if refine else ""
@@ -225,9 +227,8 @@ def learned_coder(label: str | None, models: Sequence[str | None], refine: int =
             raise ExperimentError("Several models make one curve; name it with --label.")
         label = label_of(codecs[0], models[0], refine)
     by_key = {}  # what stands before the "@" of a setting -> codec
-    if variable[0]:  # 1, 1.5, 2, .., the highest
-        ends = codecs[0].qualities[0], codecs[0].qualities[-1]
-        settings = [f"{half / 2:g}" for half in range(2 * ends[0], 2 * ends[1] + 1)]
+    if variable[0]:
+        settings = _half_qualities(codecs[0])
     else:
         settings = [_model_name(model) for model in models]
         by_key = dict(zip(settings, codecs))
@@ -260,6 +261,12 @@ def learned_coder(label: str | None, models: Sequence[str | None], refine: int =
         prepare,
         tag,
     )
+
+
+def _half_qualities(codec) -> list[str]:
+    """Returns 1, 1.5, 2, .., the highest quality of a codec of variable rate."""
+    lowest, highest = codec.qualities[0], codec.qualities[-1]
+    return [f"{half / 2:g}" for half in range(2 * lowest, 2 * highest + 1)]
 
 
 def _model_name(model: str | None) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -26,9 +25,10 @@ from gllmm_tf import work
 from gllmm_tf.codec import backends, checks, pixels, stages, targets, wanted
 from gllmm_tf.codec.encoding import Encoded, Encoding
 from gllmm_tf.codec.regions import Crop, Progress, Region
+from gllmm_tf.codec.scale import Scale
 from gllmm_tf.coding import tables
 from gllmm_tf.coding.streams import Coder, Latents, Streams
-from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from gllmm_tf.config import HYPER_STRIDE, ModelConfig
 from gllmm_tf.errors import FormatError, GllmmError, ModelError, running_out_of_memory
 from gllmm_tf.files import container, grey
 from gllmm_tf.memory import Backend, Memory
@@ -75,11 +75,12 @@ class Codec:
             chooses the length by the memory that there is. A tile is as wide as the picture's shorter
             side.
         memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
-            None for what the system's limits leave.
+            None for what the system's limits leave. Or the `Memory` of another codec, to share it.
         continuation: The model that goes on above; None for a scale that is all this model's.
 
     Attributes:
-        config: `ModelConfig` of the model, as all that follows.
+        scale: Its qualities, over both models. What follows is of the model itself.
+        config: `ModelConfig`.
         info: Facts about the model's training.
         identity: 8 bytes that stand in every file this model writes.
         model_file: `ModelFile`.
@@ -96,24 +97,24 @@ class Codec:
         self,
         model_file: ModelFile,
         tile: int = 0,
-        memory: int | None = None,
+        memory: int | Memory | None = None,
         continuation: Continuation | None = None,
     ):
         if type(self) is Codec:
             raise TypeError("make a codec by Codec.load or Codec.of, which choose its backend")
         self._tile = checks.check_count("tile", tile, 0)
-        needs = self.needs if continuation is None else _of_two(self.needs)
-        self._memory = Memory(needs, checks.check_count("memory", memory, 1))
+        if not isinstance(memory, Memory):
+            needs = self.needs.and_more(_SECOND_MODEL if continuation else 0)
+            memory = Memory(needs, checks.check_count("memory", memory, 1))
+        self.memory: Memory = memory
         self._process = os.getpid()
         self.model_file = model_file
         self.config: ModelConfig = model_file.config
         self.info: dict = model_file.info
         self.identity: bytes = model_file.identity
         self._search_turn = threading.Lock()
-        self.continuation = continuation
-        self._higher: Codec | None = None
-        self._higher_turn = threading.Lock()
-        self._least_bits = tables.least_bits(model_file.exact["z/cdf"])
+        self.scale = Scale(self.config, continuation, self._continued)
+        self.least_bits = tables.least_bits(model_file.exact["z/cdf"])
 
     @classmethod
     def load(
@@ -148,41 +149,25 @@ class Codec:
     @property
     def qualities(self) -> range:
         """The integer qualities, such as range(1, 9); empty for a fixed-rate model."""
-        own = self.config.qualities
-        return range(own.start, self.continuation.highest + 1) if self.continuation else own
+        return self.scale.qualities
 
     @property
     def num_qualities(self) -> int | None:
         """How many integer qualities there are, or None for a fixed-rate model."""
         return len(self.qualities) or None
 
-    @property
-    def highest_step(self) -> int | None:
-        """Of `at_step`: the step of the highest quality, or None for a fixed-rate model."""
-        return QUALITY_STEPS * (len(self.qualities) - 1) if self.qualities else None
-
     def at_step(self, step: int) -> tuple[Codec, int]:
-        """(the codec that has a quality, its quality index); step: sixteenths above the lowest one."""
-        above = self.continuation.above if self.continuation else math.inf
-        quality = self.config.first_quality + step / QUALITY_STEPS
-        if quality <= above:
-            return self, step
-        codec = self._continued()
-        return codec, codec.config.index_of(quality)
+        """(the codec that has a quality, its quality index); step: see `Scale`."""
+        codec, index = self.scale.place_of(step)
+        return codec or self, index
 
     def codec_of(self, quality: float | None) -> Codec:
         """The codec of the model that has a quality: this one, or that of the higher qualities."""
-        return self.at_step(self._step(quality))[0]
+        return self.at_step(self.scale.step_of(quality))[0]
 
-    def _continued(self) -> Codec:
-        """The codec of the higher qualities, loaded once."""
-        with self._higher_turn:
-            if self._higher is None:
-                assert self.continuation is not None
-                stored = registry.read_model(self.continuation.name)
-                self._higher = type(self)(stored, self._tile)
-                self._higher._memory = self._memory
-            return self._higher
+    def _continued(self, name: str) -> Codec:
+        """The codec of the higher qualities."""
+        return type(self)(registry.read_model(name), self._tile, self.memory)
 
     @checks.eager
     def compress(
@@ -295,22 +280,18 @@ class Codec:
         image = checks.check_image(image)
         target = wanted.chosen(target_size, target_bpp, target_psnr)
         wanted.check_beside_quality(target, quality)
-        step = self._step(quality)
+        step = self.scale.step_of(quality)
         search = None
         metadata = checks.check_metadata(metadata)
-        codec = self._hungriest() if target else self.at_step(step)[0]
+        codec = self if target else self.at_step(step)[0]
         if checks.check_count("refine", refine, 0):
             _ = codec.refiner  # whatever is wrong with it comes ahead of all work
-            search = functools.partial(Codec._refined, rounds=refine, progress=progress)
-        with codec._at_work(*image.shape[:2]):
-            encoding = Encoding(self, image, _with_grey(metadata, image), search, progress)
+            search = functools.partial(Codec.refined, rounds=refine, progress=progress)
+        with codec.at_work(*image.shape[:2]):
+            encoding = Encoding(self, image, grey.with_tag(metadata, image), search, progress)
             if target is None:
                 return encoding.at(step)
-            return targets.encode(encoding, target, self.highest_step)
-
-    def _hungriest(self) -> Codec:
-        """The codec of the scale that takes most memory, if that is short."""
-        return self._continued() if self.continuation and self.has_limited_memory else self
+            return targets.encode(encoding, target, self.scale.highest_step)
 
     @checks.eager
     def decode(
@@ -325,14 +306,21 @@ class Codec:
         clock = stages.Clock()
         data = checks.check_data(data)
         parts = container.unpack(data, checks.check_count("max_pixels", max_pixels, 0))
-        codec = self._of_file(parts)
-        checks.check_length(parts, codec._least_bits)
+        codec = self.of_file(parts)
+        checks.check_length(parts, codec.least_bits)
         region = checks.check_crop(crop, parts.width, parts.height)
         clock.lap("container")
-        with codec._at_work(parts.height, parts.width):
-            return codec._decode(parts, region, progress, clock)
+        with codec.at_work(parts.height, parts.width):
+            return codec.decode_parts(parts, region, progress, clock)
 
-    def _decode(self, parts, region, progress, clock):
+    def decode_parts(
+        self,
+        parts: container.Container,
+        region: Region | None,
+        progress: Progress | None,
+        clock: stages.Clock,
+    ) -> Decoded:
+        """What `decode` does once the container is read and this is found to be the codec."""
         index = parts.quality_index
         rows, columns = work.blocks(parts.width, parts.height)
         streams = Streams(parts.z_stream, parts.y_stream)
@@ -346,12 +334,12 @@ class Codec:
         if container.TAG_GREY in parts.metadata:
             image = grey.make_grey(image)
         clock.lap("synthesis")
-        quality = self.config.quality_of(index)
-        return Decoded(image, dict(parts.metadata), quality, clock.seconds, latents)
+        metadata, quality = dict(parts.metadata), self.config.quality_of(index)
+        return Decoded(image, metadata, quality, clock.seconds, latents)
 
     def information_bits(self, latents: Latents, quality: float | None = None) -> float:
         """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
-        codec, index = self.at_step(self._step(quality))
+        codec, index = self.at_step(self.scale.step_of(quality))
         return codec.coder.information_bits(*latents, index)
 
     def reconstruct(
@@ -370,8 +358,8 @@ class Codec:
             quality: As in `encode`.
             is_grey: Whether the picture was grey, R = G = B, and so comes back grey.
         """
-        codec, index = self.at_step(self._step(quality))
-        with codec._at_work(*shape):
+        codec, index = self.at_step(self.scale.step_of(quality))
+        with codec.at_work(*shape):
             image = codec.networks.synthesise(latents[0], index, shape)
         return grey.make_grey(image) if is_grey else image
 
@@ -381,31 +369,17 @@ class Codec:
         Raises:
             ModelError: there is no such quality.
         """
-        return self.at_step(self._step(quality))[1]
+        return self.at_step(self.scale.step_of(quality))[1]
 
     def check_quality(self, quality: float | None) -> None:
         """Raises ModelError where there is no such quality; loads nothing."""
-        self._step(quality)
+        self.scale.step_of(quality)
 
-    def _step(self, quality):
-        """Sixteenths of a quality above the lowest one."""
-        if not self.qualities:
-            if quality is not None:
-                raise ModelError("this model has one fixed rate; omit the quality", "quality")
-            return 0
-        quality = self.config.default_quality if quality is None else quality
-        quality = checks.check_number("quality", quality)
-        lowest, highest = self.qualities[0], self.qualities[-1]
-        if not lowest <= quality <= highest:
-            raise ModelError(
-                f"quality is {quality:g}, it must be from {lowest} to {highest}", "quality"
-            )
-        return self.config.index_of(quality)
-
-    def _of_file(self, parts) -> Codec:
+    def of_file(self, parts: container.Container) -> Codec:
         """The codec of the model that wrote a file; raises if it is none of the scale's."""
-        if self.continuation and parts.model_id == self.continuation.identity:
-            return self._continued()._of_file(parts)
+        higher = self.scale.continuation
+        if higher and parts.model_id == higher.identity:
+            return self.scale.higher().of_file(parts)
         if parts.model_id != self.identity:
             raise ModelError(
                 f"written by model {parts.model_id.hex()}, not by this one ({self.identity.hex()}); "
@@ -430,7 +404,7 @@ class Codec:
 
         return Refiner(self.model_file)
 
-    def _refined(self, image, y, z_hat, index, rounds, progress):
+    def refined(self, image, y, z_hat, index, rounds, progress) -> np.ndarray:
         """y_hat of `Refiner.refine`, float32 [h, w, N]."""
         from gllmm_tf.codec import refinement
 
@@ -459,7 +433,7 @@ class Codec:
     @property
     def has_limited_memory(self) -> bool:
         """Whether the process may take only so much memory: several pictures at once may be too many."""
-        return self._memory.is_limited
+        return self.memory.is_limited
 
     def check_place(self) -> None:
         """Raises GllmmError where this codec cannot work."""
@@ -470,19 +444,8 @@ class Codec:
                 "multiprocessing.get_context('spawn')"
             )
 
-    def _at_work(self, height, width) -> contextlib.AbstractContextManager:
+    def at_work(self, height: int, width: int) -> contextlib.AbstractContextManager:
         """Surrounds the work on a picture of this size: waits for its memory, or refuses it."""
         self.check_place()
         need = work.need(self.config, width, height, self._tile)
-        return self._memory.take(f"a picture of {width} x {height} pixels", *need)
-
-
-def _of_two(needs: Backend) -> Backend:
-    """What the networks and threads of a scale's two models take."""
-    return Backend(needs.resident + _SECOND_MODEL, needs.addresses + _SECOND_MODEL)
-
-
-def _with_grey(metadata: Mapping[int, bytes], image: np.ndarray) -> dict[int, bytes]:
-    """Metadata that say whether the picture is grey, so that it comes back so."""
-    others = {tag: data for tag, data in metadata.items() if tag != container.TAG_GREY}
-    return {**others, container.TAG_GREY: b""} if grey.is_grey(image) else others
+        return self.memory.take(f"a picture of {width} x {height} pixels", *need)

@@ -15,7 +15,7 @@ from gllmm_tf.codec.base import Codec
 from gllmm_tf.codec.networks import PixelNetworks
 from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.errors import GllmmError
-from gllmm_tf.memory import Backend
+from gllmm_tf.memory import Backend, Memory
 from gllmm_tf.zoo.model_file import ModelFile
 from gllmm_tf.zoo.registry import Continuation
 
@@ -34,7 +34,7 @@ class TensorFlowCodec(Codec):
         self,
         model_file: ModelFile,
         tile: int = 0,
-        memory: int | None = None,
+        memory: int | Memory | None = None,
         continuation: Continuation | None = None,
     ):
         _check_fork()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+
+from gllmm_tf.files.container import TAG_GREY
 
 _ROWS_AT_ONCE = 256
 
@@ -36,3 +40,9 @@ def make_grey(pixels: np.ndarray) -> np.ndarray:
         mean = (rows.sum(-1, dtype=np.uint16) + 1) // 3
         grey[top : top + _ROWS_AT_ONCE] = mean[..., None]
     return grey
+
+
+def with_tag(metadata: Mapping[int, bytes], pixels: np.ndarray) -> dict[int, bytes]:
+    """Metadata of a container that say whether a picture is grey, so that it comes back so."""
+    others = {tag: data for tag, data in metadata.items() if tag != TAG_GREY}
+    return {**others, TAG_GREY: b""} if is_grey(pixels) else others

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 
 from gllmm_tf.codec.base import Codec
-from gllmm_tf.memory import Backend
+from gllmm_tf.memory import Backend, Memory
 from gllmm_tf.portable.latent_coder import LatentCoder
 from gllmm_tf.portable.networks import PixelNetworks
 from gllmm_tf.zoo.model_file import ModelFile
@@ -33,7 +33,7 @@ class PortableCodec(Codec):
         self,
         model_file: ModelFile,
         tile: int = 0,
-        memory: int | None = None,
+        memory: int | Memory | None = None,
         continuation: Continuation | None = None,
     ):
         super().__init__(model_file, tile, memory, continuation)

@@ -157,12 +157,7 @@ def revive(model, crops, unused=None):
     if count == 0:
         return unused
 
-    energy = features.T @ features
-    energy += RIDGE * np.trace(energy) / len(energy) * np.eye(len(energy))
-    regression = np.linalg.solve(energy, features.T @ error)
-    told = features @ regression
-    _, axes = np.linalg.eigh(told.T @ told)
-    directions = regression @ axes[:, ::-1][:, :count]
+    directions = _directions(features, error, count)
     gains = model.gains.log_y.numpy()[:, ~unused].mean(1)
     if model.config.metric == "mse":
         gains = gains[-1] + 0.5 * np.log(np.array(model.gains.lambdas) / model.gains.lambdas[-1])
@@ -181,15 +176,30 @@ def revive(model, crops, unused=None):
     _assign(model.g_a.last.kernel, (..., unused), kernel)
     _assign(model.h_a.path[0].kernel, (..., unused, slice(None)), 0.0)
     _assign(model.entropy_parameters.context.kernel, (..., unused, slice(None)), 0.0)
-    kernel = model.entropy_parameters.last.kernel
-    groups = kernel.numpy().reshape(-1, model.config.num_groups, len(unused))
-    groups[:, :, unused] = groups[:, :, alike]
-    means = 3 * np.arange(len(model.config.families) * model.config.components) + 1
-    groups[:, means[:, None], np.flatnonzero(unused)] = 0.0
-    kernel.assign(groups.reshape(kernel.shape))
+    _speak_like(model, unused, alike)
     for table, sign in ((model.gains.log_y, 1), (model.gains.log_y_inverse, -1)):
         _assign(table, (..., unused), sign * gains[:, None])
     return unused
+
+
+def _directions(features, error, count):
+    """The linear functions [F, count] of the features that say most about the error."""
+    energy = features.T @ features
+    energy += RIDGE * np.trace(energy) / len(energy) * np.eye(len(energy))
+    regression = np.linalg.solve(energy, features.T @ error)
+    told = features @ regression
+    _, axes = np.linalg.eigh(told.T @ told)
+    return regression @ axes[:, ::-1][:, :count]
+
+
+def _speak_like(model, channels, others):
+    """Entropy parameters of `channels`, bool [N], as those of `others`, int [n], but with means of 0."""
+    kernel = model.entropy_parameters.last.kernel
+    groups = kernel.numpy().reshape(-1, model.config.num_groups, len(channels))
+    groups[:, :, channels] = groups[:, :, others]
+    means = 3 * np.arange(len(model.config.families) * model.config.components) + 1
+    groups[:, means[:, None], np.flatnonzero(channels)] = 0.0
+    kernel.assign(groups.reshape(kernel.shape))
 
 
 def best_step(multiplier):

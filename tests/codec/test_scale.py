@@ -85,7 +85,7 @@ def test_the_higher_model_is_loaded_when_it_is_needed(models, monkeypatch):
     codec.compress(image, 5)
     assert read == ["higher"]
     higher, _ = codec.at_step(48)
-    assert higher._memory is codec._memory and higher._tile == 128
+    assert higher.memory is codec.memory
 
 
 def test_a_quality_beyond_the_scale_is_refused(models):
