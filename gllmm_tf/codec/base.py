@@ -127,8 +127,7 @@ class Codec:
         """The default, a shipped model by name, or a model file or training run by path.
 
         Args:
-            name_or_path: None or "default" for the default, with all its models; a name or path stands for
-                one model.
+            name_or_path: None or "default" for the default, both its models; else it names one model.
             backend: "portable" (onnxruntime and NumPy), "tensorflow", or "auto": the portable one if
                 onnxruntime is installed.
             **settings: `tile` and `memory`, see the class.
