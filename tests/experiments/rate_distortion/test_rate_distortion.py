@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import types
 
 import numpy as np
 import pytest
@@ -77,9 +76,11 @@ def test_a_run_resumes_where_it_was_cut(folder):
 
 def test_curves_carry_their_model_and_what_it_has_seen(tiny_tensorflow_codec):
     stored = registry.read_model("gllmm-n144")
-    codec = types.SimpleNamespace(identity=stored.identity, model_file=stored)
+    codec = gllmm_tf.Codec.of(stored)
     assert coders.label_of(codec) == "ours, gllmm-n144, 19.5 gigapixels"
     assert coders.label_of(codec, refine=12) == "ours, gllmm-n144, 19.5 gigapixels, 12 rounds"
+    both = coders.label_of(gllmm_tf.Codec.load())
+    assert both == "ours, gllmm-n144 and gllmm-n144-high, 19.9 gigapixels"
     label = coders.label_of(tiny_tensorflow_codec, "runs/small.npz")
     assert label == "ours, small"
 
