@@ -109,7 +109,7 @@ def test_quality_beyond_the_model(folder, model, capsys):
 
 def test_quality_of_a_fixed_rate_model(folder, model, tiny_codec, capsys, monkeypatch):
     fixed = property(lambda self: range(0))
-    monkeypatch.setattr(type(tiny_codec), "qualities", fixed)
+    monkeypatch.setattr(type(tiny_codec.scale), "qualities", fixed)
     assert gllmm("compress", *model, "photo.png", "--quality", "3") == 1
     assert "one fixed rate; omit the quality (--quality)" in error_line(capsys)
 

@@ -115,7 +115,7 @@ def test_arguments_that_are_none_are_refused_before_the_work(tiny_codec, options
 
 
 def test_a_fixed_rate_has_no_targets(tiny_codec, monkeypatch):
-    monkeypatch.setattr(type(tiny_codec), "qualities", property(lambda self: range(0)))
+    monkeypatch.setattr(type(tiny_codec.scale), "qualities", property(lambda self: range(0)))
     with pytest.raises(ModelError, match="one fixed rate; omit the target"):
         tiny_codec.compress(np.zeros((8, 8, 3), np.uint8), target_size=100)
 
