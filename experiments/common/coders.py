@@ -191,7 +191,7 @@ def label_of(codec, name: str | None = None, refine: int = 0) -> str:
 
     known, info = registry.name_of(codec.identity) or _model_name(name), codec.info
     if codec.scale.continuation:
-        known = f"{known} and {codec.scale.continuation.name}"
+        known = f"{known} and {codec.scale.continuation.name.removeprefix(known)}"
         info = registry.read_model(
             codec.scale.continuation.name
         ).info  # which went on from the lower one

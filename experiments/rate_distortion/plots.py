@@ -131,6 +131,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "published_codecs", DEFAULT_PUBLISHED, "Published curves to draw; 'all' for all of them."
     )
+    flags.DEFINE_multi_string("without", [], "Measured curves that are not drawn; repeatable.")
     flags.DEFINE_string("title", "", "Title; by default the name of the results.")
     flags.DEFINE_string("output", None, "Beginning of the files' paths; by default the results'.")
     flags.DEFINE_float("max_bpp", 1.5, "Right end of the horizontal axis.", lower_bound=0.01)
@@ -140,7 +141,11 @@ def main(f: flags.FlagValues, results: str) -> None:
     stem = f.output or os.path.splitext(results)[0]
     every = f.published_codecs == ["all"]
     for metric, curves in bd_rate.load_curves(results, f.published).items():
-        chosen = [c for c in curves if not c.published or every or c.codec in f.published_codecs]
+        chosen = [
+            c
+            for c in curves
+            if (every or c.codec in f.published_codecs if c.published else c.codec not in f.without)
+        ]
         figure = draw(chosen, metric, f.title or os.path.basename(stem), f.max_bpp)
         print("\n".join(save(figure, f"{stem}_{FILE_NAMES[metric]}")))
 
