@@ -37,7 +37,9 @@ def test_page_has_every_model(shipped_page):
     models = zoo_page.all_models()
     assert heads == [*(model.name for model in models), "Training pictures"], REMAKE
     higher = registry.DEFAULT_CONTINUATION
-    assert f"## {registry.DEFAULT_MODEL}, the default up to quality {higher.above:g}\n" in shipped_page
+    assert (
+        f"## {registry.DEFAULT_MODEL}, the default up to quality {higher.above:g}\n" in shipped_page
+    )
     assert f"## {higher.name}, the default above quality {higher.above:g}\n" in shipped_page
     for model in models:
         assert all(line in shipped_page for line in zoo_page.facts_of(model)), REMAKE
