@@ -63,10 +63,6 @@ class Backend(NamedTuple):
     resident: int
     addresses: int
 
-    def and_more(self, megabytes: int) -> Backend:
-        """With so much more resident memory."""
-        return Backend(self.resident + megabytes, self.addresses + megabytes)
-
 
 def rooms() -> list[Room]:
     """What the limits of the system leave to this process now; empty where there are none."""
@@ -127,6 +123,11 @@ class Memory:
     def is_limited(self) -> bool:
         """Whether there is any limit."""
         return bool(self._rooms)
+
+    def set_aside(self, megabytes: int) -> None:
+        """Leaves so much less for pictures from now on: for networks that come later."""
+        with self._changed:
+            self._rooms = [r._replace(left=r.left - megabytes * MEGABYTE) for r in self._rooms]
 
     @contextlib.contextmanager
     def take(self, what: str, fixed: int, least_tile: int, whole: int) -> Iterator[None]:

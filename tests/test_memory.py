@@ -43,6 +43,16 @@ def test_a_tile_gets_what_is_left(monkeypatch, of_tile):
     assert memory.of_tile() == memory.TILE
 
 
+def test_what_is_set_aside_is_not_for_tiles(monkeypatch):
+    some = limited(monkeypatch, 500)
+    some.set_aside(100)
+    with some.take("it", 200 * MEGABYTE, MEGABYTE, 1 << 40):
+        assert memory.of_tile() == 200 * MEGABYTE
+    some.set_aside(250)
+    with pytest.raises(OutOfMemoryError), some.take("it", 200 * MEGABYTE, 0, 0):
+        raise AssertionError("it was let in")
+
+
 @pytest.mark.parametrize("fixed, tile", [(501, 0), (400, 101), (0, 501)])
 def test_what_cannot_fit_is_refused(monkeypatch, fixed, tile):
     some = limited(monkeypatch, 500)

@@ -117,8 +117,8 @@ def main(f: flags.FlagValues) -> None:
     codec = gllmm_tf.Codec.load(f.model)
     work = [(picture, q) for picture in pictures() for q in qualities_of(codec)]
     rows = [measure(codec, picture, q) for picture, q in tqdm(work, unit="file")]
-    name = os.path.basename(f.model or registry.DEFAULT_MODEL)
-    text = format_table(rows, f"{name}, identity {codec.identity.hex()}")
+    models = registry.names_and_identities(f.model).items()
+    text = format_table(rows, " and ".join(f"{name}, identity {i}" for name, i in models))
     print(text)
     records.write_csv(f.output, FIELDS, rows)
     records.write_text(os.path.splitext(f.output)[0] + ".md", text + "\n")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gllmm_tf.codec.refinement import Refiner
 
 
-_SECOND_MODEL = 200  # megabytes that the networks of a second model take, about
+_SECOND_MODEL = 300  # megabytes that the networks of a second model take, about
 
 
 class Decoded(NamedTuple):
@@ -104,8 +104,7 @@ class Codec:
             raise TypeError("make a codec by Codec.load or Codec.of, which choose its backend")
         self._tile = checks.check_count("tile", tile, 0)
         if not isinstance(memory, Memory):
-            needs = self.needs.and_more(_SECOND_MODEL if continuation else 0)
-            memory = Memory(needs, checks.check_count("memory", memory, 1))
+            memory = Memory(self.needs, checks.check_count("memory", memory, 1))
         self.memory: Memory = memory
         self._process = os.getpid()
         self.model_file = model_file
@@ -166,6 +165,7 @@ class Codec:
 
     def _continued(self, name: str) -> Codec:
         """The codec of the higher qualities."""
+        self.memory.set_aside(_SECOND_MODEL)
         return type(self)(registry.read_model(name), self._tile, self.memory)
 
     @checks.eager

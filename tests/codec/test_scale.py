@@ -137,3 +137,14 @@ def test_the_default_is_as_the_models_say():
         assert config.qualities[-1] == higher.highest
         assert own[0] < higher.above <= own[-1] and config.first_quality <= higher.above + 1 / 16
         assert higher.above * 16 % 1 == 0
+
+
+def test_memory_is_set_aside_for_the_second_model(models, monkeypatch):
+    """What the pictures may take becomes less when it is loaded, once."""
+    codec, taken = Codec.load(memory=4000), []
+    monkeypatch.setattr(codec.memory, "set_aside", taken.append)
+    codec.compress(picture(64, 64), 2)
+    assert taken == []
+    for _ in range(2):
+        codec.compress(picture(64, 64), 5)
+    assert len(taken) == 1 and taken[0] > 0
