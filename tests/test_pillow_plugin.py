@@ -36,6 +36,7 @@ def shipped(tiny_model_path, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "FOLDER", str(models))
         patch.setattr(registry, "DEFAULT_MODEL", NAME)
+        patch.setattr(registry, "DEFAULT_CONTINUATION", None)
         gllmm_tf.register_pillow()
         yield
 

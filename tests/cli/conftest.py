@@ -43,6 +43,7 @@ def shipped(tiny_model_path, tiny_codec, tmp_path_factory, monkeypatch):
     shutil.copy(tiny_model_path, models / f"{MODEL_NAME}.npz")
     monkeypatch.setattr(registry, "FOLDER", str(models))
     monkeypatch.setattr(registry, "DEFAULT_MODEL", MODEL_NAME)
+    monkeypatch.setattr(registry, "DEFAULT_CONTINUATION", None)
     monkeypatch.setattr(jobs, "load_codec", lambda name=None, **settings: tiny_codec)
 
 

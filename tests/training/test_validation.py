@@ -20,8 +20,8 @@ ASSET = os.path.join(os.path.dirname(__file__), "..", "..", "assets", "friends.p
 
 def test_files_are_those_of_the_codec(tiny_model_path, tiny_codec, sample_pixels):
     pictures = np.stack([sample_pixels[:64, :80], sample_pixels[20:84, 64:]])
-    files = validation.compress(tiny_model_path, pictures, 2)
-    assert len(files) == 2
+    files = validation.compress(tiny_model_path, pictures)
+    assert len(files) == 8
     sizes = [len(tiny_codec.compress(picture, 2)) for picture in pictures]
     assert files[1].bpp == 8 * sum(sizes) / (2 * 64 * 80)
     codec = Codec.load(tiny_model_path)
@@ -37,7 +37,7 @@ def test_files_are_those_of_the_codec(tiny_model_path, tiny_codec, sample_pixels
 
 def test_files_of_a_trained_model_are_as_large_as_it_estimates():
     picture = np.asarray(Image.open(ASSET))[:256, :256]
-    files = validation.compress(registry.DEFAULT_MODEL, picture[None], 2)
+    files = validation.compress(registry.DEFAULT_MODEL, picture[None])
     x = tf.constant(picture[None] / np.float32(255))
     codec, model = TensorFlowCodec.load(), CompressionModel.load()
     for quality, file in enumerate(files, 1):
