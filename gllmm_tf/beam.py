@@ -33,16 +33,20 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl.flags import argparse_flags
 
 from gllmm_tf import work
 from gllmm_tf.codec import wanted
+from gllmm_tf.codec.scale import Scale
 from gllmm_tf.errors import GllmmError, running_out_of_memory
 from gllmm_tf.files import atomic, container, images
 from gllmm_tf.files.metadata import tags_to_strip
 from gllmm_tf.zoo import registry
+
+if TYPE_CHECKING:
+    from gllmm_tf.codec.base import Codec
 
 PROGRAM = "gllmm_tf.beam"
 if importlib.util.find_spec("apache_beam") is None:
@@ -190,7 +194,7 @@ class CompressFile(beam.DoFn):
             record["bytes_in"], digest = _fetch(path, local)
             record["input_sha256"] = digest
             record.update(
-                model=codec.identity.hex(),
+                model=_model_of(codec, settings),
                 quality=settings.quality,
                 refine=settings.refine,
                 strip=settings.strip or None,  # As in records of earlier versions, which have none.
@@ -213,6 +217,7 @@ class CompressFile(beam.DoFn):
         data = encoded.data
         if settings.targets:
             record["quality_taken"] = encoded.quality
+            record["model_taken"] = encoded.identity.hex()
         height, width = picture.pixels.shape[:2]
         record.update(width=width, height=height, bytes_out=len(data))
         record["output_sha256"] = hashlib.sha256(data).hexdigest()
@@ -221,6 +226,17 @@ class CompressFile(beam.DoFn):
         _put(settings.output_dir, target, data)
         _put(settings.output_dir, record_path, json.dumps(record).encode())
         return {**record, "status": "compressed"}
+
+
+def _model_of(codec: Codec, settings: Settings) -> str:
+    """Identity of the model that a file will be of; of both of a scale joined, where a target chooses."""
+    own, higher = codec.identity.hex(), codec.scale.continuation
+    if higher is None:
+        return own
+    if settings.targets:
+        return f"{own}+{higher.identity.hex()}"
+    is_above = codec.scale.is_above(codec.scale.step_of(settings.quality))
+    return higher.identity.hex() if is_above else own
 
 
 def _finished(record: dict, record_path: str, target: str) -> dict | None:
@@ -310,28 +326,21 @@ def _local(path: str) -> str:
 def _checked(settings: Settings) -> Settings:
     """Settings with absolute paths and the default quality; what is wrong is said before work starts."""
     stored, continuation = registry.read_scale(settings.model)
-    own = stored.config.qualities
-    highest = continuation.highest if continuation else own[-1] if own else None
-    quality = settings.quality
-    if highest is None and quality is not None:
-        raise PipelineError("this model has one fixed rate; omit the quality", "quality")
-    if quality is not None and not own[0] <= quality <= highest:
-        raise PipelineError(
-            f"quality is {quality:g}, it must be from {own[0]} to {highest}", "quality"
-        )
+    scale = Scale(stored.config, continuation)
+    scale.step_of(settings.quality)
     tags_to_strip(settings.strip)
     target = wanted.chosen(settings.target_size, settings.target_bpp, settings.target_psnr)
-    wanted.check_beside_quality(target, quality)
-    if highest is None and target:
+    wanted.check_beside_quality(target, settings.quality)
+    if target and not scale.qualities:
         raise PipelineError("this model has one fixed rate; omit the target", target.argument)
     if settings.refine < 0:
         raise PipelineError(f"refine is {settings.refine}, it must be 0 or more", "refine")
-    model = settings.model
+    model, named = settings.model, [registry.DEFAULT_ALIAS, *registry.names()]
     settings = dataclasses.replace(
         settings,
         input=_local(settings.input),
         output_dir=_local(settings.output_dir),
-        model=_local(model) if model and model not in registry.names() else model,
+        model=_local(model) if model and model not in named else model,
     )
     try:
         (found,) = FileSystems.match([settings.input], [1])

@@ -18,6 +18,8 @@ pytest.importorskip("apache_beam")
 from gllmm_tf import beam as pipeline  # noqa: E402
 from gllmm_tf.codec.base import Codec  # noqa: E402
 from gllmm_tf.errors import GllmmError, ModelError, OutOfMemoryError  # noqa: E402
+from gllmm_tf.files import container  # noqa: E402
+from gllmm_tf.zoo import registry  # noqa: E402
 
 QUALITY = 3.0
 
@@ -161,11 +163,30 @@ def test_what_cannot_start_is_refused_before_anything_is_written(tmp_path, folde
         ({"refine": -1}, "refine is -1, it must be 0 or more"),
         ({"input": f"{tmp_path}/*.png"}, "no file matches"),
     ):
-        with pytest.raises(pipeline.PipelineError, match=text):
+        with pytest.raises((pipeline.PipelineError, ModelError), match=text):
             pipeline.run(replaced(good, output_dir=str(tmp_path / "out"), **changes))
     with pytest.raises(ModelError, match="nowhere"):
         pipeline.run(replaced(good, model="nowhere"))
     assert not list(tmp_path.iterdir())
+
+
+def test_records_name_the_model_of_each_file(tmp_path, sample_pixels):
+    """The default has two; a file made again with the other one is not taken for finished."""
+    (tmp_path / "in").mkdir()
+    Image.fromarray(sample_pixels[:20, :20]).save(tmp_path / "in" / "a.png")
+    wanted = list(registry.names_and_identities().values())
+    for quality, identity in ((7.0, wanted[0]), (8.0, wanted[1])):
+        run = settings(tmp_path, registry.DEFAULT_ALIAS, quality=quality)
+        assert pipeline.run(run)["compressed"] == 1
+        assert manifest(tmp_path)["a.png"]["model"] == identity
+        data = (tmp_path / "out" / "a.png.gllmm").read_bytes()
+        assert container.unpack(data).model_id.hex() == identity
+        assert pipeline.run(run)["skipped"] == 1
+    run = settings(tmp_path, None, quality=None, target_bpp=20.0)
+    pipeline.run(run)
+    row = manifest(tmp_path)["a.png"]
+    assert row["model"] == "+".join(wanted) and row["model_taken"] == wanted[1]
+    assert pipeline.run(run)["skipped"] == 1
 
 
 EXHAUSTED = {

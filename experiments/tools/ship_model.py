@@ -23,12 +23,12 @@ from gllmm_tf.training import data, growth
 from gllmm_tf.training.judge import Judge
 from gllmm_tf.training.run import spread
 from gllmm_tf.zoo.model_file import ModelFile
-from gllmm_tf.zoo.registry import read_model
+from gllmm_tf.zoo.registry import RELEASED, read_model
 
 
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "Name, file or run of a model.", required=True)
-    flags.DEFINE_string("base", "", "Model that ships from which it was trained on.")
+    flags.DEFINE_string("base", "", "Released model from which it was trained on.")
     flags.DEFINE_list("positions", [], "Places on the trained scale that become integer qualities.")
     flags.DEFINE_list(
         "train_glob", [], "Training photographs, as for train.py, for a changed model."
@@ -73,6 +73,10 @@ def main(f: flags.FlagValues) -> None:
         stored = changed(f, stored)
         for row in stored.info["validation"]["qualities"]:
             print("quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(**row))
+    if f.base and f.base not in RELEASED:
+        raise ModelError(
+            f"{f.base}: is not a released model, on which others may rest: omit --base"
+        )
     stored.save(f.output, packed=True, base=read_model(f.base) if f.base else None)
     print(f"{f.output}: model {read_model(f.output).identity.hex()}")
 

@@ -107,7 +107,7 @@ def other_models(path: str = OTHERS) -> list[Model]:
 
 def all_models() -> list[Model]:
     """Returns the models in the order of the page: the default, the others that ship, the rest."""
-    first = list(registry.names_and_identities())
+    first = registry.default_names()
     names = sorted(registry.shipped_names(), key=lambda n: (n not in first, n))
     return [shipped_model(name) for name in names] + other_models()
 

@@ -26,7 +26,7 @@ def models(args: argparse.Namespace) -> int:
         raise Abort(str(error)) from error
     if not found:
         raise Abort("no models ship with this installation; give --model the path of one")
-    rows, defaults = [HEAD], _models_of_the_default()
+    rows, defaults = [HEAD], registry.default_names()
     for name, info in found.items():
         path, is_default = registry.path_of(name), name in defaults
         megabytes = f"{os.path.getsize(path) / 1e6:.1f}"
@@ -45,11 +45,6 @@ def _note() -> str:
     higher = registry.DEFAULT_CONTINUATION
     switch = f": {higher.name} above quality {higher.above:g}" if higher else ""
     return f"* the default{switch}. {MEASURED}"
-
-
-def _models_of_the_default() -> set[str]:
-    higher = registry.DEFAULT_CONTINUATION
-    return {registry.DEFAULT_MODEL, *([higher.name] if higher else [])}
 
 
 def cells(info: dict[str, Any]) -> tuple[str, str, str, str, str]:

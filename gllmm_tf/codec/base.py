@@ -166,7 +166,7 @@ class Codec:
     def _continued(self, name: str) -> Codec:
         """The codec of the higher qualities."""
         self.memory.set_aside(_SECOND_MODEL)
-        return type(self)(registry.read_model(name), self._tile, self.memory)
+        return type(self)(registry.read_model(name), self._tile, memory=self.memory)
 
     @checks.eager
     def compress(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,11 +21,15 @@ class Scale:
     Args:
         config: Of the model with the lower qualities.
         continuation: Who has the higher ones; None for a scale that is all one model's.
-        load: Returns the codec of the higher ones, when it is needed for the first time.
+        load: Returns the codec of the higher ones by their model's name, when it is needed for the first
+            time; None where none is needed.
     """
 
     def __init__(
-        self, config: ModelConfig, continuation: Continuation | None, load: Callable[[str], Codec]
+        self,
+        config: ModelConfig,
+        continuation: Continuation | None,
+        load: Callable[[str], Codec] | None = None,
     ):
         self._config, self._load = config, load
         self.continuation = continuation
@@ -61,15 +64,21 @@ class Scale:
 
     def place_of(self, step: int) -> tuple[Codec | None, int]:
         """(the codec of a step, None for that of the lower qualities; its model's quality index)."""
-        quality = self._config.first_quality + step / QUALITY_STEPS
-        if quality <= (self.continuation.above if self.continuation else math.inf):
+        if not self.is_above(step):
             return None, step
         codec = self.higher()
-        return codec, codec.config.index_of(quality)
+        return codec, codec.config.index_of(self._quality_of(step))
+
+    def is_above(self, step: int) -> bool:
+        """Whether a step belongs to the model of the higher qualities; loads nothing."""
+        return self.continuation is not None and self._quality_of(step) > self.continuation.above
+
+    def _quality_of(self, step):
+        return self._config.first_quality + step / QUALITY_STEPS
 
     def higher(self) -> Codec:
         """The codec of the higher qualities, loaded once."""
-        assert self.continuation is not None
+        assert self.continuation and self._load
         with self._turn:
             if self._higher is None:
                 self._higher = self._load(self.continuation.name)

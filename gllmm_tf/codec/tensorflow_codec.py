@@ -8,6 +8,7 @@ did not; either file decodes to its encoder's symbols, with and without tiles.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,9 +16,8 @@ from gllmm_tf.codec.base import Codec
 from gllmm_tf.codec.networks import PixelNetworks
 from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.errors import GllmmError
-from gllmm_tf.memory import Backend, Memory
+from gllmm_tf.memory import Backend
 from gllmm_tf.zoo.model_file import ModelFile
-from gllmm_tf.zoo.registry import Continuation
 
 # TensorFlow's threads are not there in a forked child, where its first operation would wait for ever.
 _state = {"used": False, "lost": False}
@@ -30,15 +30,9 @@ class TensorFlowCodec(Codec):
     coder: LatentCoder
     needs = Backend(resident=550, addresses=350)
 
-    def __init__(
-        self,
-        model_file: ModelFile,
-        tile: int = 0,
-        memory: int | Memory | None = None,
-        continuation: Continuation | None = None,
-    ):
+    def __init__(self, model_file: ModelFile, tile: int = 0, **settings: Any):
         _check_fork()
-        super().__init__(model_file, tile, memory, continuation)
+        super().__init__(model_file, tile, **settings)
         self.networks = PixelNetworks(model_file, tile)
         self.coder = LatentCoder(model_file)
 

@@ -60,6 +60,11 @@ class _TrunkTransform(_Transform):
         self.deep_filters = deep_filters or num_filters
         # A concatenated module doubles its input: see layers/residual.py.
         self.after_module = 0.25 if stages > 1 else 1.0
+        self._make_layers()
+
+    def _make_layers(self):
+        """Sets `path` and the lists of layers in it, in the order of model files."""
+        raise NotImplementedError
 
     def get_config(self):
         own = {"stages": self.stages, "trunk_widths": list(self.trunk_widths)}
@@ -76,16 +81,8 @@ class _TrunkTransform(_Transform):
 class AnalysisTransform(_TrunkTransform):
     """g_a. Input: x, float [B, H, W, 3] in 0..1, H and W multiples of 16. Output: y [B, H/16, W/16, N]."""
 
-    def __init__(
-        self,
-        num_filters: int,
-        stages: int = 2,
-        trunk_widths: Sequence[int] | None = None,
-        deep_filters: int = 0,
-        **kwargs,
-    ):
-        super().__init__(num_filters, stages, trunk_widths, deep_filters, **kwargs)
-        n, widths, gain = num_filters, self.trunk_widths, self.after_module
+    def _make_layers(self):
+        widths, stages, gain = self.trunk_widths, self.stages, self.after_module
         self.downs = [
             ResidualDownsampling(width, gain=1.0 if i == 0 else gain, name=f"down{i}")
             for i, width in enumerate(widths)
@@ -93,7 +90,7 @@ class AnalysisTransform(_TrunkTransform):
         self.modules = [
             residual_module(width, stages, name=f"module{i}") for i, width in enumerate(widths, 1)
         ]
-        self.last = Conv2D(n, strides=2, use_bias=False, gain=gain, name="last")
+        self.last = Conv2D(self.num_filters, strides=2, use_bias=False, gain=gain, name="last")
         self.attentions = [
             AttentionBlock(width, name=f"attention{i}")
             for i, width in enumerate((widths[1], self.deep_filters))
@@ -116,16 +113,9 @@ class AnalysisTransform(_TrunkTransform):
 class SynthesisTransform(_TrunkTransform):
     """g_s. Input: y_hat, float [B, h, w, N]. Output: x_hat, float [B, 16 h, 16 w, 3], not clipped."""
 
-    def __init__(
-        self,
-        num_filters: int,
-        stages: int = 2,
-        trunk_widths: Sequence[int] | None = None,
-        deep_filters: int = 0,
-        **kwargs,
-    ):
-        super().__init__(num_filters, stages, trunk_widths, deep_filters, **kwargs)
-        deep, widths, gain = self.deep_filters, self.trunk_widths[::-1], self.after_module
+    def _make_layers(self):
+        widths, stages, gain = self.trunk_widths[::-1], self.stages, self.after_module
+        deep = self.deep_filters
         self.attentions = [
             AttentionBlock(width, name=f"attention{i}") for i, width in enumerate((deep, widths[1]))
         ]

@@ -10,13 +10,13 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from gllmm_tf.codec.base import Codec
-from gllmm_tf.memory import Backend, Memory
+from gllmm_tf.memory import Backend
 from gllmm_tf.portable.latent_coder import LatentCoder
 from gllmm_tf.portable.networks import PixelNetworks
 from gllmm_tf.zoo.model_file import ModelFile
-from gllmm_tf.zoo.registry import Continuation
 
 
 class PortableCodec(Codec):
@@ -29,14 +29,8 @@ class PortableCodec(Codec):
     coder: LatentCoder
     needs = Backend(resident=350, addresses=600)
 
-    def __init__(
-        self,
-        model_file: ModelFile,
-        tile: int = 0,
-        memory: int | Memory | None = None,
-        continuation: Continuation | None = None,
-    ):
-        super().__init__(model_file, tile, memory, continuation)
+    def __init__(self, model_file: ModelFile, tile: int = 0, **settings: Any):
+        super().__init__(model_file, tile, **settings)
         self.networks = PixelNetworks(model_file, tile)
         self.coder = LatentCoder(model_file)
 

@@ -114,7 +114,7 @@ class ModelFile:
         Args:
             path: Of the file.
             packed: In fewer bytes, as for models that ship.
-            base: Model that has to be found whenever the file is read: what differs from it is packed.
+            base: A released model, which is read along with the file: what differs from it is packed.
         """
         arrays: dict[str, Any] = {
             "config": np.array(self.config.to_json()),
@@ -167,10 +167,16 @@ class ModelFile:
 
 
 def _arrays_of(identity: bytes) -> dict[str, np.ndarray]:
-    """`ModelFile.arrays` of a model that is found."""
+    """`ModelFile.arrays` of a released model: another one might have this one as its own base."""
     from gllmm_tf.zoo import registry
 
-    return registry.read_model(registry.find_model(identity)).arrays()
+    for name, released in registry.RELEASED.items():
+        if released == identity.hex():
+            return registry.read_model(name).arrays()
+    raise ModelError(
+        f"holds what differs from model {identity.hex()}, which does not ship with this version; "
+        "take the version that the file came with"
+    )
 
 
 def _load(path: str | os.PathLike) -> tuple[str, dict[str, np.ndarray]]:

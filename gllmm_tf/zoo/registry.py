@@ -159,6 +159,12 @@ def read_scale(
     return stored, DEFAULT_CONTINUATION if is_default else None
 
 
+def default_names() -> list[str]:
+    """The models of the default, the lowest qualities first; nothing is read."""
+    higher = DEFAULT_CONTINUATION
+    return [DEFAULT_MODEL, higher.name] if higher else [DEFAULT_MODEL]
+
+
 def names_and_identities(name_or_path: str | os.PathLike | None = None) -> dict[str, str]:
     """{name: identity} of the models of `read_scale`, in hexadecimal digits, the lowest qualities first."""
     stored, higher = read_scale(name_or_path)

@@ -66,6 +66,17 @@ def test_files(tmp_path):
         ModelFile.read(packed)
 
 
+def test_a_file_whose_base_is_not_released_is_one_line_in_a_folder_of_models(tmp_path, monkeypatch):
+    """Looking for the base among all models would read this file again, without an end."""
+    stored = registry.read_model("gllmm-n48")
+    other = ModelFile(stored.config, {}, dict(stored.exact), {**stored.weights, "gains": []})
+    stored.save(tmp_path / "mine.npz", packed=True, base=other)
+    monkeypatch.setenv(registry.VARIABLE, str(tmp_path))
+    with pytest.raises(ModelError, match=f"{other.identity.hex()}, which does not ship"):
+        registry.read_model("mine")
+    assert registry.name_of(bytes(8)) is None
+
+
 def test_a_file_of_a_later_version_is_refused(tmp_path):
     path = tmp_path / "later.npz"
     np.savez(path, **{"packed/better/w": np.zeros((2, 3), np.uint8)})

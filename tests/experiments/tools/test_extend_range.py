@@ -4,7 +4,6 @@ import types
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments.tools import extend_range
 from gllmm_tf import Codec
@@ -13,14 +12,6 @@ from gllmm_tf.errors import ModelError
 from gllmm_tf.files import container
 from gllmm_tf.model.compression import build
 from gllmm_tf.zoo.model_file import ModelFile, export_model
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory, sample_pixels):
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(4):
-        Image.fromarray(np.roll(sample_pixels, 20 * i, 1)).save(folder / f"{i}.png")
-    return f"{folder}/*.png"
 
 
 def options(model, pictures, output, by=0.5):

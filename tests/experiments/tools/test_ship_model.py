@@ -4,7 +4,6 @@ import types
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments.tools import ship_model
 from gllmm_tf import Codec
@@ -12,14 +11,6 @@ from gllmm_tf.config import ModelConfig
 from gllmm_tf.errors import ModelError
 from gllmm_tf.model.compression import build
 from gllmm_tf.zoo.model_file import ModelFile, export_model
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory, sample_pixels):
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(4):
-        Image.fromarray(np.roll(sample_pixels, 20 * i, 1)).save(folder / f"{i}.png")
-    return f"{folder}/*.png"
 
 
 def options(model, output, **others):
@@ -68,3 +59,11 @@ def test_a_fixed_rate_has_no_scale(tmp_path):
     export_model(build(ModelConfig(num_filters=8, entropy_widths=(24, 32))), path, {})
     with pytest.raises(ModelError, match="fixed.npz: has a fixed rate; give a model of variable"):
         ship_model.main(options(path, tmp_path / "out.npz", positions=["1", "2"]))
+
+
+def test_only_a_released_model_is_a_base(tiny_model_path, tmp_path):
+    """What rests on another model has to find it wherever it is read."""
+    flags = options(tiny_model_path, tmp_path / "out.npz", base=str(tiny_model_path))
+    with pytest.raises(ModelError, match="is not a released model, on which others may rest"):
+        ship_model.main(flags)
+    assert not (tmp_path / "out.npz").exists()
