@@ -44,7 +44,7 @@ class ModelConfig:
             everywhere, as published. Most multiply-adds happen at 1/2, most of what a high rate needs
             is N; so a narrow start and a wide N give more for the same time.
         hyper_filters: Channels of z, h_a and h_s. 0 for N, as published. What a high rate needs is
-            channels of y; z is 2 % of the rate and less.
+            channels of y.
         deep_filters: Channels of y, the first ones, that go through the attention of g_a and the attention
             and the residual module of g_s at 1/16 of the resolution; the others pass these by. 0 for
             all, as published. The weights of those blocks grow with the square of their channels.
