@@ -12,6 +12,7 @@ Two published systems are described by it:
 
 import dataclasses
 import json
+import re
 
 from gllmm_tf.errors import ModelError
 
@@ -21,6 +22,8 @@ SYSTEMS = ("gllmm", "cheng2020")
 # Spatial subsampling: x -> y by 16, y -> z by 4. Pictures are padded to a multiple of the product.
 LATENT_STRIDE = 16
 HYPER_STRIDE = 4
+LAYER_STRIDE = LATENT_STRIDE // HYPER_STRIDE  # x -> the latent of an enhancement layer
+LAYER_BLOCKS = 2  # residual blocks of its synthesis
 IMAGE_MULTIPLE = LATENT_STRIDE * HYPER_STRIDE
 
 QUALITY_STEPS = 16  # qualities are coded in sixteenths
@@ -29,7 +32,14 @@ DEFAULT_QUALITY = 4.0
 """Quality of a variable-rate model where none is given."""
 
 
-LATER_FIELDS = {"trunk_widths": (), "hyper_filters": 0, "deep_filters": 0, "first_quality": 1}
+LATER_FIELDS = {
+    "trunk_widths": (),
+    "hyper_filters": 0,
+    "deep_filters": 0,
+    "first_quality": 1,
+    "base": "",
+    "base_index": 0,
+}
 """{field that models of earlier versions do not have: its value for them}."""
 
 
@@ -58,6 +68,11 @@ class ModelConfig:
         first_quality: The number of its lowest quality. More than 1 for a model that goes on where
             another one ends.
         metric: Distortion the model is trained for, "mse" or "ms-ssim".
+        base: Empty for a model of pictures. Otherwise this is an enhancement layer, which codes what
+            another model leaves of a picture (`gllmm_tf/model/enhancement.py`): that model's identity, 16
+            hexadecimal digits. N are the layer's channels then, and `hyper_filters` those of the other
+            model's y, from which the layer's h_s starts.
+        base_index: The quality index of the other model's picture.
     """
 
     system: str = "gllmm"
@@ -72,6 +87,8 @@ class ModelConfig:
     lambdas: tuple[float, ...] = ()
     metric: str = "mse"
     first_quality: int = 1
+    base: str = ""
+    base_index: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "trunk_widths", tuple(int(w) for w in self.trunk_widths))
@@ -137,6 +154,18 @@ class ModelConfig:
                 "a whole number from 1 to 64",
             ),
             (self.metric in ("mse", "ms-ssim"), "metric", "'mse' or 'ms-ssim'"),
+            (
+                self.base == ""
+                or isinstance(self.base, str)
+                and re.fullmatch("[0-9a-f]{16}", self.base) is not None,
+                "base",
+                "empty, or 16 hexadecimal digits",
+            ),
+            (
+                _is_int(self.base_index) and 0 <= self.base_index <= 255,
+                "base_index",
+                "a whole number from 0 to 255",
+            ),
         )
 
     @property

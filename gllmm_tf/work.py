@@ -9,7 +9,7 @@ model's smallest number of bits, so a stream cannot be much shorter than that: s
 
 from __future__ import annotations
 
-from gllmm_tf.config import IMAGE_MULTIPLE, ModelConfig
+from gllmm_tf.config import IMAGE_MULTIPLE, LAYER_STRIDE, ModelConfig
 
 LIVE_MAPS = 9
 """Feature maps as large as a transform's largest one that are alive at once, as measured."""
@@ -67,6 +67,12 @@ def picture_bytes(num_filters: int, width: int, height: int) -> int:
     """
     per_latent = 24 * num_filters + 64
     return padded_pixels(width, height) * 6 + padded_pixels(width, height) // 256 * per_latent
+
+
+def layer_bytes(config: ModelConfig, width: int, height: int) -> int:
+    """Memory that an enhancement layer takes beside that, about: its latent's, and its synthesis."""
+    positions = padded_pixels(width, height) // LAYER_STRIDE**2
+    return positions * (24 + 4 * LIVE_MAPS) * config.num_filters
 
 
 def tile_bytes(config: ModelConfig, width: int, height: int, length: int) -> int:

@@ -46,7 +46,7 @@ def test_config_json_round_trip():
     apart = small(hyper_filters=4, deep_filters=6, first_quality=3, lambdas=LAMBDAS)
     assert config.ModelConfig.from_json(apart.to_json()) == apart and apart.z_filters == 4
     # The text, and so the identity of a model, is what it was before there were these.
-    later = {"trunk_widths", "hyper_filters", "deep_filters", "first_quality"}
+    later = {"trunk_widths", "hyper_filters", "deep_filters", "first_quality", "base", "base_index"}
     assert later == set(config.LATER_FIELDS) and not any(f in wanted.to_json() for f in later)
     assert config.gllmm().num_groups == 30 and config.cheng2020().num_groups == 9
     with pytest.raises(ModelError, match="cannot be read"):

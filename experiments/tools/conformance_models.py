@@ -29,6 +29,7 @@ class Recipe:
         has_empty: Whether there is a table `y/empty`.
         exponents: {layer: B}; others have 14.
         far_mean: Factor on the first mean of channel 0, so that it reaches its limit.
+        base: Of an enhancement layer: the recipe of the model below.
         seed: Of the draw.
     """
 
@@ -37,6 +38,7 @@ class Recipe:
     has_empty: bool
     exponents: dict[str, int] = dataclasses.field(default_factory=dict)
     far_mean: int = 1
+    base: str = ""
     seed: int = 0
 
 
@@ -92,15 +94,36 @@ RECIPES = {
         exponents={"h_s/1": -1, "context": 17, "last": 13},
         seed=3,
     ),
+    "layer": Recipe(
+        ModelConfig(
+            num_filters=4,
+            hyper_filters=4,
+            families=("logistic",),
+            components=2,
+            entropy_widths=(6, 8),
+            lambdas=(0.05, 0.4),
+            first_quality=3,
+            base_index=20,
+        ),
+        precisions=(),
+        has_empty=False,
+        base="three",
+        seed=5,
+    ),
 }
+LAYER_WIDTH = 6  # channels inside an enhancement layer's h_s
 
 
 def draw(name: str) -> ModelFile:
     """The model of a recipe; always the same."""
     recipe = RECIPES[name]
     config, rng = recipe.config, np.random.default_rng(recipe.seed)
+    if recipe.base:
+        config = dataclasses.replace(config, base=draw(recipe.base).identity.hex())
     n, z, qualities = config.num_filters, config.z_filters, len(config.lambdas)
-    exact = {**_networks(recipe, rng), **_z_tables(recipe, rng)}
+    exact = _networks(recipe, rng)
+    if not recipe.base:
+        exact.update(_z_tables(recipe, rng))
     gains = []
     if qualities:
         steps = QUALITY_STEPS * (qualities - 1) + 1
@@ -109,10 +132,12 @@ def draw(name: str) -> ModelFile:
         sizes = (n, n, z, z)
         gains = [np.float32(rng.normal(size=(qualities, size)) * 0.3) for size in sizes]
         gains.append(np.float32(rng.normal(size=(qualities, 2 * n))))
+        if recipe.base:  # one step for all channels, of a few in 255
+            gains[1] = np.float32(np.repeat(rng.normal(size=(qualities, 1)) * 0.2 - 4, n, 1))
     if recipe.has_empty:
         rows = rng.integers(8, 2546, (max(qualities, 1), constants.EMPTY_SIZES, n))
         exact[constants.EMPTY] = rows.astype(np.uint16)
-    g_s = _synthesis(config, rng)
+    g_s = _layer_synthesis(config, rng) if recipe.base else _synthesis(config, rng)
     weights = {"g_a": [], "g_s": g_s, "h_a": [], "gains": gains, "prior": []}
     return ModelFile(config, {"name": f"conformance {name}"}, exact, weights)
 
@@ -122,7 +147,8 @@ def _networks(recipe, rng):
     config = recipe.config
     n, (first, second) = config.num_filters, config.entropy_widths
     z = config.z_filters
-    widths = [z, z, z, z * 3 // 2, z * 3 // 2, 2 * n]
+    inner = LAYER_WIDTH if recipe.base else z
+    widths = [z, inner, inner, inner * 3 // 2, inner * 3 // 2, 2 * n]
     shapes = {f"h_s/{i}": (3, 3, widths[i], widths[i + 1]) for i in range(5)}
     shapes["context"] = 12, n, 2 * n
     shapes["hidden/0"], shapes["hidden/1"] = (4 * n, first), (first, second)
@@ -177,6 +203,14 @@ def _synthesis(config, rng):
     spread = np.std(path(y) - np.float32(0.5))
     arrays[-2] = np.float16(arrays[-2] * (CONTRAST / spread))
     return arrays
+
+
+def _layer_synthesis(config, rng):
+    """The arrays of an enhancement layer's g_s, float16."""
+    n = config.num_filters
+    shapes = 4 * [(3, 3, n, n), (n,)] + [(3, 3, n, 48), (48,), (3, 3, 12, 12), (12,)]
+    arrays = [rng.normal(size=shape) * (0.3 if len(shape) == 4 else 0.02) for shape in shapes]
+    return [array.astype(np.float16) for array in arrays]
 
 
 def synthesis_shapes(config: ModelConfig) -> list[tuple[int, ...]]:

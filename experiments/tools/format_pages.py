@@ -82,7 +82,7 @@ class Example:
         self._model = plain_decoder.Model(os.path.join(SUITE, row["model"]))
         self._tables = plain_decoder.read_tables(TABLES)
         self._log: list[tuple] = []
-        self._z, self._y = plain_decoder.decode(self._file, self._model, self._tables, self._log)
+        self._z, self._y, *_ = plain_decoder.decode(self._file, self._model, self._tables, self._log)
 
     def fields(self) -> Iterator[str]:
         """The bytes, field by field."""
@@ -150,7 +150,7 @@ class Example:
             rows = [" ".join(f"{at[channel]:3d}" for at in row) for row in self._y]
             for r, row in enumerate(rows):
                 yield f"{f'y[{r}, :, {channel}]':12} {row}"
-        x_hat = plain_pixels.synthesise(self._y, self._file, self._model)
+        x_hat = plain_pixels.synthesise((self._z, self._y), self._file, self._model)
         yield f"x_hat[0, 0] = {[round(v, 5) for v in x_hat[0][0]]}"
         yield f"pixel       = {list(plain_pixels.picture(x_hat, self._file))}"
 

@@ -24,6 +24,8 @@ from PIL import Image, ImageCms
 
 from experiments.common import places, program
 from experiments.tools import conformance_models
+from gllmm_tf.codec import layered
+from gllmm_tf.coding.streams import Coder
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE
 from gllmm_tf.files import container
 from gllmm_tf.files.metadata import pack_alpha, pack_bytes
@@ -133,6 +135,7 @@ CASES = {
         z_far=(2**27, -(2**27), 65536),
     ),
     "row": Case("one row of 2 x 193 pixels", "two", (193, 2), 0, spread=(0.4,)),
+    "layer": Case("an enhancement layer", "layer", (75, 60), 6, spread=(1.5, 0.4, 0.0, 0.8)),
 }
 
 BROKEN = {
@@ -160,7 +163,14 @@ BROKEN = {
 
 
 def draw_latents(case: Case, model_file: ModelFile) -> tuple[np.ndarray, np.ndarray]:
-    """y_hat [h, w, N] and z_hat [h / 4, w / 4, Z], int32."""
+    """y_hat [h, w, N] and z_hat [h / 4, w / 4, Z], int32; of an enhancement layer `layered.beside`."""
+    if model_file.config.base:
+        below = conformance_models.draw(conformance_models.RECIPES[case.model].base)
+        y, z = draw_latents(case, below)
+        rng = np.random.default_rng(case.seed)
+        shape = 4 * y.shape[0], 4 * y.shape[1], model_file.config.num_filters
+        r = np.round(rng.laplace(size=shape) * np.resize(case.spread, shape[2]) / np.sqrt(2))
+        return layered.beside(y, r).astype(np.int32), z
     rng = np.random.default_rng([case.seed, *case.size])
     n, z_filters = model_file.config.num_filters, model_file.config.z_filters
     columns, rows = (-(-side // IMAGE_MULTIPLE) for side in case.size)
@@ -208,7 +218,11 @@ def payloads(tags: tuple[int, ...], size: tuple[int, int]) -> dict[int, bytes]:
 def drawn_file(case: Case, model_file: ModelFile) -> bytes:
     """The compressed file of a case."""
     y, z = draw_latents(case, model_file)
-    streams = LatentCoder(model_file).encode(y, z, case.index)
+    coder: Coder = LatentCoder(model_file)
+    if model_file.config.base:
+        below = conformance_models.draw(conformance_models.RECIPES[case.model].base)
+        coder = layered.LayeredCoder(coder, LatentCoder(below))
+    streams = coder.encode(y, z, case.index)
     width, height = case.size
     parts = container.Container(
         model_file.identity,
@@ -282,10 +296,12 @@ def entry(
     file = plain_decoder.File(data)
     plain_model = plain_decoder.Model(os.path.join(folder, model))
     tables = plain_decoder.read_tables(os.path.join(places.ROOT, "gllmm_tf/coding/tables_v1.npz"))
-    latents = plain_decoder.decode(file, plain_model, tables)
+    base = base_of(model)
+    below = plain_decoder.Model(os.path.join(folder, base)) if base else None
+    latents = plain_decoder.decode(file, plain_model, tables, base=below)
     picture = f"pictures/{name}.png" if has_picture else None
     if picture:
-        x_hat = plain_pixels.synthesise(latents[1], file, plain_model)
+        x_hat = plain_pixels.synthesise(latents, file, plain_model, below)
         pixels = plain_pixels.picture(x_hat, file)
         image = Image.frombytes("RGB", (file.width, file.height), pixels)
         image.save(os.path.join(folder, picture), optimize=True)
@@ -295,12 +311,13 @@ def entry(
         "file": f"files/{name}.gllmm",
         "bytes": len(data),
         "model": model,
+        **({"base": base} if base else {}),
         "width": file.width,
         "height": file.height,
         "quality_index": file.index,
         "picture": picture,
     }
-    for key, latent in zip("zy", latents):
+    for key, latent in zip("zyr", latents):
         shape = [len(latent), len(latent[0]), len(latent[0][0])]
         digest = hashlib.sha256(plain_decoder.to_bytes(latent)).hexdigest()
         row[key] = {"shape": shape, "sha256": digest}
@@ -315,6 +332,13 @@ def entry(
     row["metadata"] = {key: hashlib.sha256(data).hexdigest() for key, data in contents.items()}
     row["reaches"] = sorted(file.seen)
     return row
+
+
+def base_of(model: str) -> str:
+    """The model file below one of an enhancement layer, as the list names them; "" for another model."""
+    name = os.path.splitext(os.path.basename(model))[0]
+    recipe = conformance_models.RECIPES.get(name)
+    return f"models/{recipe.base}.npz" if recipe and recipe.base else ""
 
 
 def write(path: str, data: bytes) -> None:

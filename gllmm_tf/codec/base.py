@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 import numpy as np
 
 from gllmm_tf import work
-from gllmm_tf.codec import backends, checks, pixels, stages, targets, wanted
+from gllmm_tf.codec import backends, checks, layered, pixels, searching, stages, targets, wanted
 from gllmm_tf.codec.encoding import Encoded, Encoding
 from gllmm_tf.codec.regions import Crop, Progress, Region
 from gllmm_tf.codec.scale import Scale
@@ -77,6 +77,7 @@ class Codec:
         memory: Megabytes (2^20 bytes) that the whole process may take, about; what cannot fit is refused.
             None for what the system's limits leave. Or the `Memory` of another codec, to share it.
         continuation: The model that goes on above; None for a scale that is all this model's.
+        base: For an enhancement layer: the codec of the model below; None to load it.
 
     Attributes:
         scale: Its qualities, over both models. What follows is of the model itself.
@@ -84,6 +85,7 @@ class Codec:
         info: Facts about the model's training.
         identity: 8 bytes that stand in every file this model writes.
         model_file: `ModelFile`.
+        base: For an enhancement layer: the codec of the model below; else None.
         networks: Pictures to latents and back.
         coder: Latents to streams and back.
     """
@@ -99,6 +101,7 @@ class Codec:
         tile: int = 0,
         memory: int | Memory | None = None,
         continuation: Continuation | None = None,
+        base: Codec | None = None,
     ):
         if type(self) is Codec:
             raise TypeError("make a codec by Codec.load or Codec.of, which choose its backend")
@@ -111,9 +114,22 @@ class Codec:
         self.config: ModelConfig = model_file.config
         self.info: dict = model_file.info
         self.identity: bytes = model_file.identity
-        self._search_turn = threading.Lock()
-        self.scale = Scale(self.config, continuation, self._continued)
-        self.least_bits = tables.least_bits(model_file.exact["z/cdf"])
+        self.search_turn = threading.Lock()
+        self.scale = Scale(self.config, continuation, self._loaded)
+        if self.config.base and not (base and base.identity.hex() == self.config.base):
+            base = self._loaded(registry.find_model(bytes.fromhex(self.config.base)))
+        self.base = base if self.config.base else None
+        z_model = self.base.model_file if self.base else model_file
+        self.least_bits = tables.least_bits(z_model.exact["z/cdf"])
+
+    def _make(self, model_file, tile, coder, networks, layered_networks):
+        """Sets `coder` and `networks`, of a backend's classes."""
+        own = coder(model_file)
+        if self.base:
+            self.coder = layered.LayeredCoder(own, self.base.coder)
+            self.networks = layered_networks(model_file, tile, self.base.networks)
+        else:
+            self.coder, self.networks = own, networks(model_file, tile)
 
     @classmethod
     def load(
@@ -163,10 +179,10 @@ class Codec:
         """The codec of the model that has a quality: this one, or that of the higher qualities."""
         return self.at_step(self.scale.step_of(quality))[0]
 
-    def _continued(self, name: str) -> Codec:
-        """The codec of the higher qualities."""
+    def _loaded(self, name: str) -> Codec:
+        """The codec of another model, which has its memory in common with this one."""
         self.memory.set_aside(_SECOND_MODEL)
-        return type(self)(registry.read_model(name), self._tile, memory=self.memory)
+        return type(self)(registry.read_model(name), self._tile, memory=self.memory, base=self)
 
     @checks.eager
     def compress(
@@ -285,7 +301,7 @@ class Codec:
         codec = self if target else self.at_step(step)[0]
         if checks.check_count("refine", refine, 0):
             _ = codec.refiner  # whatever is wrong with it comes ahead of all work
-            search = functools.partial(Codec.refined, rounds=refine, progress=progress)
+            search = functools.partial(searching.refined, rounds=refine, progress=progress)
         with codec.at_work(*image.shape[:2]):
             encoding = Encoding(self, image, grey.with_tag(metadata, image), search, progress)
             if target is None:
@@ -324,7 +340,8 @@ class Codec:
         rows, columns = work.blocks(parts.width, parts.height)
         streams = Streams(parts.z_stream, parts.y_stream)
         shape = HYPER_STRIDE * rows, HYPER_STRIDE * columns
-        bar = stages.coding_bar("entropy decoding", shape, progress)
+        steps = self.coder.num_steps(*shape)
+        bar = stages.coding_bar("entropy decoding", shape, steps, progress)
         with self.while_decoding(shape, region), bar as tell:
             latents = self.coder.decode(streams, (rows, columns), index, tell=tell)
         clock.lap("entropy decoding")
@@ -376,9 +393,9 @@ class Codec:
 
     def of_file(self, parts: container.Container) -> Codec:
         """The codec of the model that wrote a file; raises if it is none of the scale's."""
-        higher = self.scale.continuation
-        if higher and parts.model_id == higher.identity:
-            return self.scale.higher().of_file(parts)
+        other = self.scale.codec_of(parts.model_id)
+        if other:
+            return other.of_file(parts)
         if parts.model_id != self.identity:
             raise ModelError(
                 f"written by model {parts.model_id.hex()}, not by this one ({self.identity.hex()}); "
@@ -398,29 +415,12 @@ class Codec:
         Raises:
             GllmmError: TensorFlow is not installed, or the model cannot be used for this.
         """
+        if self.base:
+            return self.base.refiner
         backends.need_tensorflow("the refinement of latents, for its gradients,", "refine")
         from gllmm_tf.codec.refinement import Refiner
 
         return Refiner(self.model_file)
-
-    def refined(self, image, y, z_hat, index, rounds, progress) -> np.ndarray:
-        """y_hat of `Refiner.refine`, float32 [h, w, N]."""
-        from gllmm_tf.codec import refinement
-
-        phi, (_, read_x) = self.coder.phi(z_hat, index), pixels.reader(image)
-        total = rounds * len(refinement.blocks(y.shape[:2]))
-        shown = progress(total=total, desc="refinement") if progress else contextlib.nullcontext()
-        with self._search_turn, running_out_of_memory("the refinement"), shown as bar:
-            return self.refiner.refine(
-                read_x=lambda r, c: read_x(r, c)[None],
-                size=image.shape[:2],
-                y=y,
-                phi=phi,
-                inverse_gain=self.networks.inverse_gain(index),
-                index=index,
-                rounds=rounds,
-                tell=bar.update if bar is not None else None,
-            )
 
     def while_decoding(
         self, shape: tuple[int, int], region: Region | None
@@ -446,5 +446,7 @@ class Codec:
     def at_work(self, height: int, width: int) -> contextlib.AbstractContextManager:
         """Surrounds the work on a picture of this size: waits for its memory, or refuses it."""
         self.check_place()
-        need = work.need(self.config, width, height, self._tile)
+        need = work.need(self.base.config if self.base else self.config, width, height, self._tile)
+        if self.base:
+            need = need[0] + work.layer_bytes(self.config, width, height), *need[1:]
         return self.memory.take(f"a picture of {width} x {height} pixels", *need)

@@ -72,7 +72,7 @@ class Encoding:
     ):
         self._codec, self._image, self._progress = codec, image, progress
         self._search = search
-        self._features: dict[bytes, np.ndarray] | None = None
+        self._features: dict[bytes, Any] | None = None
         self.metadata = dict(metadata)
         self.size = image.shape[0], image.shape[1]
         self._clock = stages.Clock()
@@ -111,10 +111,8 @@ class Encoding:
         if self._search:
             y_hat = self._search(codec, self._image, y, z_hat, index)
             self._clock.lap("refinement")
-        elif trim:
-            y_hat = np.copysign(np.floor(np.maximum(np.abs(y) + np.float32(0.5 - trim), 0)), y)
         else:
-            y_hat = np.round(y)
+            y_hat = codec.networks.quantise(y, trim)
         return Latents(y_hat, z_hat)
 
     def psnr(self, latents: Latents, step: int) -> float:
@@ -130,7 +128,9 @@ class Encoding:
     def file_of(self, latents: Latents, step: int) -> Encoded:
         """The file that holds the symbols."""
         codec, index = self._codec.at_step(step)
-        with stages.coding_bar("entropy coding", latents.y_hat.shape, self._progress) as tell:
+        steps = codec.coder.num_steps(*latents.y_hat.shape[:2])
+        shape = latents.y_hat.shape
+        with stages.coding_bar("entropy coding", shape, steps, self._progress) as tell:
             streams = codec.coder.encode(*latents, index, tell=tell)
         self._clock.lap("entropy coding")
         height, width = self.size

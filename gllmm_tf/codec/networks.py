@@ -7,10 +7,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from gllmm_tf.codec import pixels
+from gllmm_tf.codec import layered, pixels
 from gllmm_tf.codec.tensorflow_tiling import TensorFlowTransform
 from gllmm_tf.config import HYPER_STRIDE, LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.layers.precision import in_float32
+from gllmm_tf.model.enhancement import LayerAnalysis, LayerSynthesis
 from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.transforms import (
     AnalysisTransform,
@@ -76,3 +77,25 @@ class PixelNetworks(pixels.PixelNetworks):
     def to_array(self, part: tf.Tensor) -> np.ndarray:
         """[1, rows, columns, C] to [rows, columns, C]."""
         return part[0].numpy()
+
+
+class LayeredNetworks(layered.LayeredNetworks, PixelNetworks):
+    """See `layered.LayeredNetworks`."""
+
+    @functools.cached_property
+    @in_float32()
+    def analysis_transforms(self) -> tuple[TensorFlowTransform, None]:
+        """The layer's g_a; there is no h_a."""
+        g_a = LayerAnalysis(self.config.num_filters)
+        transform = TensorFlowTransform(g_a.path, tf.zeros([1, 4, 4, 3]))
+        self.file.assign("g_a", g_a)
+        return transform, None
+
+    @functools.cached_property
+    @in_float32()
+    def synthesis_transform(self) -> TensorFlowTransform:
+        """The layer's g_s."""
+        g_s = LayerSynthesis(self.config.num_filters)
+        transform = TensorFlowTransform(g_s.path, tf.zeros([1, 1, 1, self.config.num_filters]))
+        self.file.assign("g_s", g_s)
+        return transform

@@ -20,7 +20,7 @@ import numpy as np
 
 from gllmm_tf import memory
 from gllmm_tf.codec import padding
-from gllmm_tf.codec.regions import MAX_LATENT, Progress, Region
+from gllmm_tf.codec.regions import MAX_LATENT, Progress, Region, Span
 from gllmm_tf.config import HYPER_STRIDE, IMAGE_MULTIPLE, LATENT_STRIDE
 from gllmm_tf.errors import ModelError, running_out_of_memory
 
@@ -163,22 +163,47 @@ class PixelNetworks(abc.ABC):
         with self.turns["synthesis"], running_out_of_memory("the synthesis", _SMALLER_TILES):
             return self._synthesise(y_hat, index, shape, region, progress)
 
-    def _synthesise(self, y_hat, index, shape, region, progress):
+    def quantise(self, y: np.ndarray, trim: float = 0.0) -> np.ndarray:
+        """y rounded to integers, float32 like y.
+
+        Args:
+            y: Of `analyse`.
+            trim: 0..0.5, by which every y is moved towards zero ahead of its rounding.
+        """
+        if not trim:
+            return np.round(y)
+        return np.copysign(np.floor(np.maximum(np.abs(y) + np.float32(0.5 - trim), 0)), y)
+
+    def parts(
+        self,
+        y_hat: np.ndarray,
+        index: int,
+        region: Region | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Span, Span, np.ndarray]]:
+        """Yields (rows, columns, x_hat there, float32 [rows, columns, 3]), within the padded picture.
+
+        The arguments are those of `synthesise`; the caller has its turn.
+        """
         _, inverse_y, _ = self.gains(index)
 
         def read(r, c):
             return self.to_input(y_hat[r.start : r.stop, c.start : c.stop] * inverse_y)
 
-        top, left = (span.start for span in region) if region else (0, 0)
-        height, width = (span.stop - span.start for span in region) if region else shape
-        image = np.empty([height, width, 3], np.uint8)
         g_s, size = self.synthesis_transform, y_hat.shape[:2]
         for r, c, part in self._tiles(
             g_s, read, size, LATENT_STRIDE, region, "synthesis", progress
         ):
+            yield r, c, self.to_array(part)
+
+    def _synthesise(self, y_hat, index, shape, region, progress):
+        top, left = (span.start for span in region) if region else (0, 0)
+        height, width = (span.stop - span.start for span in region) if region else shape
+        image = np.empty([height, width, 3], np.uint8)
+        for r, c, part in self.parts(y_hat, index, region, progress):
             place = image[r.start - top : r.stop - top, c.start - left : c.stop - left]
             rows, columns = place.shape[:2]  # padding reaches beyond `image`
-            place[:] = _to_uint8(self.to_array(part)[:rows, :columns])
+            place[:] = _to_uint8(part[:rows, :columns])
         return image
 
     def tile_length(self, transform: Any, size: tuple[int, int], stride: int) -> int:

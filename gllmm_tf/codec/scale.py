@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gllmm_tf.codec import checks
 from gllmm_tf.config import QUALITY_STEPS, ModelConfig
 from gllmm_tf.errors import ModelError
+from gllmm_tf.zoo import registry
 from gllmm_tf.zoo.registry import Continuation
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ class Scale:
     Args:
         config: Of the model with the lower qualities.
         continuation: Who has the higher ones; None for a scale that is all one model's.
-        load: Returns the codec of the higher ones by their model's name, when it is needed for the first
-            time; None where none is needed.
+        load: Returns the codec of another model by its name, when it is needed for the first time; None
+            where none is needed.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Scale:
     ):
         self._config, self._load = config, load
         self.continuation = continuation
-        self._higher: Codec | None = None
+        self._codecs: dict[str, Codec] = {}
         self._turn = threading.Lock()
 
     @property
@@ -78,8 +79,20 @@ class Scale:
 
     def higher(self) -> Codec:
         """The codec of the higher qualities, loaded once."""
-        assert self.continuation and self._load
+        assert self.continuation
+        return self._codec(self.continuation.name)
+
+    def codec_of(self, identity: bytes) -> Codec | None:
+        """The codec of another model that has or had the higher qualities, None if that is none of them."""
+        higher = self.continuation
+        for name in (higher.name, *higher.former) if higher else ():
+            if registry.RELEASED[name] == identity.hex():
+                return self._codec(name)
+        return None
+
+    def _codec(self, name):
+        assert self._load
         with self._turn:
-            if self._higher is None:
-                self._higher = self._load(self.continuation.name)
-            return self._higher
+            if name not in self._codecs:
+                self._codecs[name] = self._load(name)
+            return self._codecs[name]

@@ -6,8 +6,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from gllmm_tf.coding.streams import num_steps
-
 SHOWN_POSITIONS = 4096  # of y, from which on coding it has a progress bar
 
 
@@ -25,11 +23,11 @@ class Clock:
 
 
 @contextlib.contextmanager
-def coding_bar(name, shape, progress) -> Iterator:
+def coding_bar(name, shape, steps, progress) -> Iterator:
     """Yields what hears of the steps of coding y, [h, w, ..] = shape; None for a small picture."""
     height, width = shape[:2]
     if progress is None or height * width < SHOWN_POSITIONS:
         yield None
         return
-    with progress(total=num_steps(height, width), desc=name) as bar:
+    with progress(total=steps, desc=name) as bar:
         yield bar.update

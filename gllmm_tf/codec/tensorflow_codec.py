@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from gllmm_tf.codec.base import Codec
-from gllmm_tf.codec.networks import PixelNetworks
+from gllmm_tf.codec.networks import LayeredNetworks, PixelNetworks
 from gllmm_tf.coding.latent_coder import LatentCoder
 from gllmm_tf.errors import GllmmError
 from gllmm_tf.memory import Backend
@@ -33,8 +33,7 @@ class TensorFlowCodec(Codec):
     def __init__(self, model_file: ModelFile, tile: int = 0, **settings: Any):
         _check_fork()
         super().__init__(model_file, tile, **settings)
-        self.networks = PixelNetworks(model_file, tile)
-        self.coder = LatentCoder(model_file)
+        self._make(model_file, tile, LatentCoder, PixelNetworks, LayeredNetworks)
 
     def check_place(self) -> None:
         """See `Codec.check_place`; a graph is no place either."""

@@ -77,7 +77,8 @@ def quantise_networks(model, empty_rows=None):
     for name, layer in zip(("hidden/0", "hidden/1", "last"), [*entropy.hidden, entropy.last]):
         bias = None if layer.bias is None else layer.bias.numpy()
         put(name, layer.kernel.numpy()[0, 0], bias)
-    arrays["z/cdf"], arrays["z/offset"] = model.z_bottleneck.tables()
+    if model.z_bottleneck is not None:  # an enhancement layer has no z
+        arrays["z/cdf"], arrays["z/offset"] = model.z_bottleneck.tables()
     if model.gains is not None:
         steps = QUALITY_STEPS * (model.config.num_qualities - 1) + 1
         quality = tf.constant(1 + np.arange(steps) / QUALITY_STEPS, tf.float32)

@@ -6,8 +6,10 @@ arithmetic (`fixed_point.py`), in the order of `wavefront.py`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +50,8 @@ class LatentCoder(Coder):
         exact = model_file.exact
         n = self.config.num_filters
         self.networks = FixedPointNetworks(exact, n, self.config.num_groups)
-        self._hyper_coder = range_ops.HyperCoder(exact["z/cdf"], exact["z/offset"])
+        if not self.config.base:
+            self._hyper_coder = range_ops.HyperCoder(exact["z/cdf"], exact["z/offset"])
         self._listeners: dict[int, Listener] = {}
         self._keys = itertools.count()
         latent = tf.TensorSpec([None, None, n], _F64)
@@ -56,6 +59,8 @@ class LatentCoder(Coder):
         string = tf.TensorSpec([], tf.string)
         self._write = _graph(self.write, latent, hyper, _INDEX)
         self._write_watched = _graph(self.write, latent, hyper, _INDEX, _KEY)
+        self._write_y = _graph(self.write_y, latent, hyper, _INDEX)
+        self._write_y_watched = _graph(self.write_y, latent, hyper, _INDEX, _KEY)
         self._read_z = _graph(self.read_z, string, tf.TensorSpec([2], tf.int32))
         self._read_y = _graph(self.read_y, hyper, string, _INDEX)
         self._read_y_watched = _graph(self.read_y, hyper, string, _INDEX, _KEY)
@@ -68,6 +73,7 @@ class LatentCoder(Coder):
     def tracing_count(self) -> int:
         """How often any graph has been traced."""
         graphs = [self._write, self._write_watched, self._read_z, self._read_y]
+        graphs += [self._write_y, self._write_y_watched]
         graphs += [self._read_y_watched, self._phi, self._information]
         return sum(graph.experimental_get_tracing_count() for graph in graphs)
 
@@ -91,26 +97,37 @@ class LatentCoder(Coder):
         *,
         tell: Listener | None = None,
     ) -> Latents:
-        try:
-            with self._turns["decode"], running_out_of_memory("decoding the latents"):
-                z_hat = self._read_z(streams.z, np.array(shape, np.int32))
-                if tell is None:
-                    y_hat, sane = self._read_y(z_hat, streams.y, index)
-                else:
-                    with self._listening(tell) as key:
-                        y_hat, sane = self._read_y_watched(z_hat, streams.y, index, key)
-                sane = bool(sane.numpy())
-                latents = [tf.cast(latent, tf.float32).numpy() for latent in (y_hat, z_hat)]
-        except _DAMAGE as error:
-            if memory.is_short():
-                raise OutOfMemoryError("not enough memory for decoding the latents") from error
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise FormatError(f"the streams cannot be decoded ({reason})") from None
+        with _decoding(), self._turns["decode"]:
+            z_hat = self._read_z(streams.z, np.array(shape, np.int32)).numpy()
+        y_hat = self.decode_y(streams.y, z_hat, index, tell=tell)
+        return Latents(y_hat, z_hat.astype(np.float32))
+
+    def encode_y(
+        self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
+    ) -> bytes:
+        latents = [tf.constant(latent, _F64) for latent in (y_hat, z_hat)]
+        with self._turns["encode"], running_out_of_memory("coding the latents"):
+            if tell is None:
+                return self._write_y(*latents, index).numpy()
+            with self._listening(tell) as key:
+                return self._write_y_watched(*latents, index, key).numpy()
+
+    def decode_y(
+        self, stream: bytes, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
+    ) -> np.ndarray:
+        z_hat = tf.constant(z_hat, _F64)
+        with _decoding(), self._turns["decode"]:
+            if tell is None:
+                y_hat, sane = self._read_y(z_hat, stream, index)
+            else:
+                with self._listening(tell) as key:
+                    y_hat, sane = self._read_y_watched(z_hat, stream, index, key)
+            sane, y_hat = bool(sane.numpy()), tf.cast(y_hat, tf.float32).numpy()
         if not sane:
             raise FormatError(
                 "the streams are damaged although the checksum fits; make the file again"
             )
-        return Latents(*latents)
+        return y_hat
 
     def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
         with self._turns["inspect"], running_out_of_memory("the hyper synthesis"):
@@ -146,8 +163,12 @@ class LatentCoder(Coder):
         scalar, of the listener that hears of the steps; None for none.
         """
         z_stream = self._hyper_coder.compress(tf.cast(z_hat, tf.float32)[None])[0]
+        return z_stream, self.write_y(y_hat, z_hat, index, key)
+
+    def write_y(self, y_hat, z_hat, index, key=None):
+        """The y stream alone, a string scalar; the arguments are those of `write`."""
         handle, _ = self._code(symbols.Encoder(), "", y_hat, z_hat, index, key)
-        return z_stream, range_ops.entropy_encode_finalize(handle)
+        return range_ops.entropy_encode_finalize(handle)
 
     def read_z(self, z_stream, shape):
         """z_hat, float64 [*shape, Z], of a string scalar; shape: int32 [2]."""
@@ -195,6 +216,19 @@ class LatentCoder(Coder):
 
         start = (tf.constant(0), tf.constant(0.0, _F64))
         return tf.while_loop(lambda first, _: first < count, body, start, parallel_iterations=1)[1]
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    """Turns what TensorFlow says of damaged streams into FormatError, and of memory into its error."""
+    try:
+        with running_out_of_memory("decoding the latents"):
+            yield
+    except _DAMAGE as error:
+        if memory.is_short():
+            raise OutOfMemoryError("not enough memory for decoding the latents") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FormatError(f"the streams cannot be decoded ({reason})") from None
 
 
 class _Listening:

@@ -105,6 +105,22 @@ class Coder(abc.ABC):
         """
 
     @abc.abstractmethod
+    def encode_y(
+        self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
+    ) -> bytes:
+        """The stream of y_hat alone; the arguments are those of `encode`, and so is what it raises."""
+
+    @abc.abstractmethod
+    def decode_y(
+        self, stream: bytes, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
+    ) -> np.ndarray:
+        """y_hat of its stream and of z_hat, float32 [h, w, N]; raises as `decode` does."""
+
+    def num_steps(self, height: int, width: int) -> int:
+        """Of which a listener hears in all for y [height, width, N]."""
+        return num_steps(height, width)
+
+    @abc.abstractmethod
     def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
         """float32 integers [h, w, 2 N] of the exact h_s, in units of 2^-`ACTIVATION_BITS`."""
 

@@ -107,11 +107,11 @@ def pack(container: Container) -> bytes:
 
     flags = FLAG_METADATA if c.metadata else 0
     parts = [_HEADER.pack(MAGIC, VERSION, flags, c.quality_index, bytes(c.model_id))]
-    parts += [_varint(c.width), _varint(c.height), _varint(len(c.z_stream))]
+    parts += [varint(c.width), varint(c.height), varint(len(c.z_stream))]
     if c.metadata:
-        parts.append(_varint(len(c.metadata)))
+        parts.append(varint(len(c.metadata)))
         for tag, payload in sorted(c.metadata.items()):
-            parts += [bytes([tag]), _varint(len(payload)), bytes(payload)]
+            parts += [bytes([tag]), varint(len(payload)), bytes(payload)]
     parts += [bytes(c.z_stream), bytes(c.y_stream)]
     body = b"".join(parts)
     return body + _CHECKSUM.pack(zlib.crc32(body))
@@ -281,7 +281,7 @@ class Fields:
         )
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """Unsigned LEB128: seven bits a byte, the lowest first, bit 7 set on all bytes but the last."""
     if not 0 <= value < _VARINT_LIMIT:
         raise ValueError(f"{value} does not fit; a varint holds 0..{_VARINT_LIMIT - 1}.")

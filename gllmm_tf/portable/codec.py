@@ -15,7 +15,7 @@ from typing import Any
 from gllmm_tf.codec.base import Codec
 from gllmm_tf.memory import Backend
 from gllmm_tf.portable.latent_coder import LatentCoder
-from gllmm_tf.portable.networks import PixelNetworks
+from gllmm_tf.portable.networks import LayeredNetworks, PixelNetworks
 from gllmm_tf.zoo.model_file import ModelFile
 
 
@@ -31,8 +31,7 @@ class PortableCodec(Codec):
 
     def __init__(self, model_file: ModelFile, tile: int = 0, **settings: Any):
         super().__init__(model_file, tile, **settings)
-        self.networks = PixelNetworks(model_file, tile)
-        self.coder = LatentCoder(model_file)
+        self._make(model_file, tile, LatentCoder, PixelNetworks, LayeredNetworks)
 
     @contextlib.contextmanager
     def while_decoding(self, shape, region) -> Iterator[None]:

@@ -33,8 +33,9 @@ class LatentCoder(Coder):
         super().__init__(model_file)
         exact = model_file.exact
         self.networks = FixedPointNetworks(exact, self.config.num_filters, self.config.num_groups)
-        self._table = SymbolTable(exact["z/cdf"])
-        self._offset = np.asarray(exact["z/offset"], np.int64)
+        if not self.config.base:
+            self._table = SymbolTable(exact["z/cdf"])
+            self._offset = np.asarray(exact["z/offset"], np.int64)
         self._empty = exact.get(constants.EMPTY)
 
     def encode(
@@ -44,7 +45,7 @@ class LatentCoder(Coder):
             coder = RangeEncoder()
             shifted = np.asarray(z_hat).astype(np.int64) - self._offset
             coder.encode(*self._table.intervals(shifted.reshape(-1, len(self._offset))))
-            return Streams(coder.finish(), self._encode_y(y_hat, z_hat, index, tell))
+            return Streams(coder.finish(), self.encode_y(y_hat, z_hat, index, tell=tell))
 
     def decode(
         self,
@@ -61,8 +62,48 @@ class LatentCoder(Coder):
             if not decoder.finish():
                 raise FormatError(_DAMAGED)
             z_hat = np.reshape(z, [rows, columns, -1]) + self._offset
-            y_hat = self._decode_y(streams.y, z_hat, index, tell)
+            y_hat = self.decode_y(streams.y, z_hat, index, tell=tell)
             return Latents(y_hat, z_hat.astype(np.float32))
+
+    def encode_y(
+        self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
+    ) -> bytes:
+        with blas.one_thread(), running_out_of_memory("coding the latents"):
+            y_hat = np.asarray(y_hat)
+            alive = np.any(y_hat != 0, (0, 1))
+            coder, flags = RangeEncoder(), symbols.DecisionLog()
+            symbols.code_flags(flags, alive.copy(), *self._flag_rows(index, y_hat.shape))
+            coder.encode(*flags.events(np.arange(len(alive))))
+            channels = np.nonzero(alive)[0]
+            if len(channels):
+                latent = self.whole_latent(z_hat, index, channels)
+                order = wavefront.StepOrder(*y_hat.shape[:2])
+                cells, done = latent.cells(y_hat), 0
+                for last_step, events in wavefront.encode_batches(latent, cells, order):
+                    coder.encode(*events)
+                    if tell is not None:
+                        tell(last_step + 1 - done)
+                        done = last_step + 1
+            return coder.finish()
+
+    def decode_y(
+        self, stream: bytes, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
+    ) -> np.ndarray:
+        with blas.one_thread(), running_out_of_memory("decoding the latents"):
+            shape = [HYPER_STRIDE * side for side in z_hat.shape[:2]] + [self.config.num_filters]
+            decoder = RangeDecoder(stream)
+            reader = symbols.DecisionReader(decoder)
+            alive = np.zeros(shape[2], bool)
+            symbols.code_flags(reader, alive, *self._flag_rows(index, shape))
+            channels = np.nonzero(alive)[0]
+            y_hat = np.zeros(shape, np.float32)
+            if len(channels):
+                latent = self.whole_latent(z_hat, index, channels)
+                order = wavefront.StepOrder(*shape[:2])
+                y_hat = latent.crop(wavefront.decode_steps(latent, reader, order, tell))
+            if not decoder.finish():
+                raise FormatError(_DAMAGED)
+            return y_hat
 
     def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
         with blas.one_thread(), running_out_of_memory("the hyper synthesis"):
@@ -95,40 +136,6 @@ class LatentCoder(Coder):
         phi = self.networks.hyper_synthesis(z_hat, index)
         channels = np.arange(self.config.num_filters) if channels is None else channels
         return wavefront.Latent(self.networks, self.config, phi, channels)
-
-    def _encode_y(self, y_hat, z_hat, index, tell):
-        y_hat = np.asarray(y_hat)
-        alive = np.any(y_hat != 0, (0, 1))
-        coder, flags = RangeEncoder(), symbols.DecisionLog()
-        symbols.code_flags(flags, alive.copy(), *self._flag_rows(index, y_hat.shape))
-        coder.encode(*flags.events(np.arange(len(alive))))
-        channels = np.nonzero(alive)[0]
-        if len(channels):
-            latent = self.whole_latent(z_hat, index, channels)
-            order = wavefront.StepOrder(*y_hat.shape[:2])
-            cells, done = latent.cells(y_hat), 0
-            for last_step, events in wavefront.encode_batches(latent, cells, order):
-                coder.encode(*events)
-                if tell is not None:
-                    tell(last_step + 1 - done)
-                    done = last_step + 1
-        return coder.finish()
-
-    def _decode_y(self, stream, z_hat, index, tell):
-        shape = [HYPER_STRIDE * side for side in z_hat.shape[:2]] + [self.config.num_filters]
-        decoder = RangeDecoder(stream)
-        reader = symbols.DecisionReader(decoder)
-        alive = np.zeros(shape[2], bool)
-        symbols.code_flags(reader, alive, *self._flag_rows(index, shape))
-        channels = np.nonzero(alive)[0]
-        y_hat = np.zeros(shape, np.float32)
-        if len(channels):
-            latent = self.whole_latent(z_hat, index, channels)
-            order = wavefront.StepOrder(*shape[:2])
-            y_hat = latent.crop(wavefront.decode_steps(latent, reader, order, tell))
-        if not decoder.finish():
-            raise FormatError(_DAMAGED)
-        return y_hat
 
     def _flag_rows(self, index, shape):
         """(rows of the decision table for the flags of empty channels, whether flags move them)."""

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from gllmm_tf.codec import pixels
+from gllmm_tf.codec import layered, pixels
 from gllmm_tf.codec.regions import Region
 from gllmm_tf.config import LATENT_STRIDE, QUALITY_STEPS
 from gllmm_tf.portable import transforms
@@ -58,3 +58,27 @@ class PixelNetworks(pixels.PixelNetworks):
                 transform.whole()
             else:
                 transform.layers()
+
+
+class LayeredNetworks(layered.LayeredNetworks, PixelNetworks):
+    """See `layered.LayeredNetworks`."""
+
+    _base: PixelNetworks
+
+    @functools.cached_property
+    def analysis_transforms(self) -> tuple[PortableTransform, None]:
+        """The layer's g_a; there is no h_a."""
+        g_a = transforms.layer_analysis(self.config, self.file.weights["g_a"])
+        return PortableTransform(g_a, 3), None
+
+    @functools.cached_property
+    def synthesis_transform(self) -> PortableTransform:
+        """The layer's g_s."""
+        g_s = transforms.layer_synthesis(self.config, self.file.weights["g_s"])
+        return PortableTransform(g_s, self.config.num_filters)
+
+    def prepare_synthesis(self, size: tuple[int, int], region: Region | None = None) -> None:
+        """See `PixelNetworks.prepare_synthesis`."""
+        self._base.prepare_synthesis(size, region)
+        with self.turns["synthesis"]:
+            self.synthesis_transform.whole()

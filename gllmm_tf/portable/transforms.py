@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gllmm_tf.config import ModelConfig
+from gllmm_tf.config import LAYER_BLOCKS, ModelConfig
 from gllmm_tf.errors import ModelError
 
 # tfc.GDN stores sqrt(value + offset^2), not below the square root of the value's minimum + offset^2.
@@ -150,6 +150,26 @@ def synthesis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
         modules[3],
         last,
     ]
+
+
+def layer_analysis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
+    """The path of an enhancement layer's g_a: [H, W, 3] to [H / 4, W / 4, N]."""
+    stored = _Stored("g_a", weights)
+    path = [
+        stored.conv(before, width, stride=2, has_bias=False)
+        for before, width in ((3, 12), (12, config.num_filters))
+    ]
+    stored.finish()
+    return path
+
+
+def layer_synthesis(config: ModelConfig, weights: Iterable[np.ndarray]) -> list:
+    """The path of an enhancement layer's g_s: r_hat [h, w, N] to [4 h, 4 w, 3]."""
+    stored = _Stored("g_s", weights)
+    path = [stored.module(config.num_filters, 1) for _ in range(LAYER_BLOCKS)]
+    path += [stored.subpixel(config.num_filters, 12), stored.subpixel(12, 3)]
+    stored.finish()
+    return path
 
 
 def _deep(layer, config):

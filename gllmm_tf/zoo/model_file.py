@@ -88,6 +88,7 @@ class ModelFile:
         weights = {
             part: [v.numpy().astype(np.float16) for v in getattr(model, part).weights]
             for part in TRANSFORMS
+            if hasattr(model, part)
         }
         for part, arrays in weights.items():
             if not all(np.all(np.isfinite(a)) for a in arrays):
@@ -95,7 +96,8 @@ class ModelFile:
                     f"{part} has weights that are not finite in 16 bits: train it again"
                 )
         weights["gains"] = [] if model.gains is None else model.gains.get_weights()
-        weights["prior"] = [v.numpy() for v in model.z_bottleneck.variables]
+        prior = model.z_bottleneck
+        weights["prior"] = [] if prior is None else [v.numpy() for v in prior.variables]
         exact = quantise_networks(model, empty_rows)
         return cls(model.config, dict(info), exact, weights)
 

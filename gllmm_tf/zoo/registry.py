@@ -46,11 +46,13 @@ class Continuation(NamedTuple):
         name: A released model.
         above: The last quality of the model before it, in whole sixteenths.
         highest: Its highest quality.
+        former: Released models that had these qualities before, whose files stay readable.
     """
 
     name: str
     above: float
     highest: int
+    former: tuple[str, ...] = ()
 
     @property
     def identity(self) -> bytes:

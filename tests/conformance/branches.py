@@ -4,7 +4,7 @@ BRANCHES = {
     "varint": ("of 1", "of 2", "of 3"),
     "metadata": ("none", "tag 1", "tag 2", "tag 3", "tag 4", "tag 5", "tag 200", "tag 255"),
     "size": ("1 x 1", "odd x odd", "whole blocks of 64", "several tiles"),
-    "model": ("fixed rate", "variable rate"),
+    "model": ("fixed rate", "variable rate", "enhancement layer"),
     "stream": (
         "no bytes",
         "odd length",

@@ -32,8 +32,8 @@ METADATA = (*decoders.COMPRESSED.values(), "alpha.gray")
 LARGEST_DIFFERENCE = 1  # of pixels
 LARGEST_SHARE = 0.001  # of the values, that may differ
 
-Decode = Callable[[str, str, str], object]
-"""(file, model file, folder for the results); raises Refused where it does not accept the file."""
+Decode = Callable[..., object]
+"""(file, model file, folder for the results, of an enhancement layer also the model file below); raises Refused where it does not accept the file."""
 
 
 def manifest() -> Mapping[str, list[dict]]:
@@ -50,8 +50,8 @@ def path_of(part: str) -> str:
 def command(line: str, seconds: int) -> Decode:
     """The decoder that a command is; {file}, {model} and {folder} stand for the paths."""
 
-    def decode(path, model, folder):
-        names = {"file": path, "model": model, "folder": folder}
+    def decode(path, model, folder, base=""):
+        names = {"file": path, "model": model, "folder": folder, "base": base}
         words = [word.format(**names) for word in shlex.split(line)]
         done = subprocess.run(words, capture_output=True, timeout=seconds)
         if done.returncode < 0 or done.returncode > 127:
@@ -69,11 +69,12 @@ def complaints_of(row: dict, decode: Decode) -> Iterator[str]:
     """What is wrong with a decoder's results for a file of the list."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            decode(path_of(row["file"]), path_of(row["model"]), folder)
+            below = [path_of(row["base"])] if "base" in row else []
+            decode(path_of(row["file"]), path_of(row["model"]), folder, *below)
         except decoders.Refused as error:
             yield f"refused: {error}"
             return
-        for key in "zy":
+        for key in "zyr" if below else "zy":
             yield from _latent(folder, f"{key}.i32", row[key])
         picture = _read(folder, "picture.rgb")
         if picture is not None and row["picture"]:

@@ -1,6 +1,6 @@
 """Decoders that `check.py` can run: ours, and the one in plain Python.
 
-    python tests/conformance/decoders.py NAME FILE.gllmm MODEL.npz FOLDER
+    python tests/conformance/decoders.py NAME FILE.gllmm MODEL.npz FOLDER [BASE.npz]
 
 NAME is portable (NumPy and onnxruntime), tensorflow or plain. It writes what README.md says into FOLDER; a
 file that it refuses ends with status 1 and a line.
@@ -27,13 +27,16 @@ class Refused(Exception):
     """The decoder does not accept the file."""
 
 
-def decode(name: str, path: str, model: str, folder: str, **settings: int) -> None:
+def decode(
+    name: str, path: str, model: str, folder: str, base: str = "", **settings: int
+) -> None:
     """Decodes a file and writes symbols, pixels, profile and alpha.
 
     Args:
         name: Of `DECODERS`.
         path, model: The file and its model file.
         folder: Where the results go.
+        base: The model file below an enhancement layer.
         **settings: Of the codec: `tile`; for "plain": `pictures`, 0 for symbols alone.
 
     Raises:
@@ -41,12 +44,12 @@ def decode(name: str, path: str, model: str, folder: str, **settings: int) -> No
     """
     with open(path, "rb") as file:
         data = file.read()
-    for part, content in DECODERS[name](data, model, **settings).items():
+    for part, content in DECODERS[name](data, model, base, **settings).items():
         with open(os.path.join(folder, part), "wb") as file:
             file.write(content)
 
 
-def _plain(data, model, pictures=1):
+def _plain(data, model, base, pictures=1):
     import plain_decoder
     import plain_file
     import plain_pixels
@@ -54,12 +57,14 @@ def _plain(data, model, pictures=1):
     try:
         file = plain_decoder.File(data)
         loaded = plain_decoder.Model(model)
-        z, y = plain_decoder.decode(file, loaded, plain_decoder.read_tables(TABLES))
+        below = plain_decoder.Model(base) if base else None
+        tables = plain_decoder.read_tables(TABLES)
+        latents = plain_decoder.decode(file, loaded, tables, base=below)
     except plain_file.Refused as error:
         raise Refused(error) from None
-    found = {"z.i32": plain_decoder.to_bytes(z), "y.i32": plain_decoder.to_bytes(y)}
+    found = {f"{key}.i32": plain_decoder.to_bytes(v) for key, v in zip("zyr", latents)}
     if pictures:
-        x_hat = plain_pixels.synthesise(y, file, loaded)
+        x_hat = plain_pixels.synthesise(latents, file, loaded, below)
         found["picture.rgb"] = plain_pixels.picture(x_hat, file)
     for tag, name in COMPRESSED.items():
         if tag in file.metadata:
@@ -67,33 +72,36 @@ def _plain(data, model, pictures=1):
     return found
 
 
-def _portable(data, model, **settings):
-    return _decode(_codec("portable", model, **settings), data)
+def _portable(data, model, base, **settings):
+    return _decode(_codec("portable", model, base, **settings), data)
 
 
-def _tensorflow(data, model, **settings):
-    return _decode(_codec("tensorflow", model, **settings), data)
+def _tensorflow(data, model, base, **settings):
+    return _decode(_codec("tensorflow", model, base, **settings), data)
 
 
 @functools.cache
-def _codec(name, model, **settings):
+def _codec(name, model, base="", **settings):
     import gllmm_tf
     from gllmm_tf.zoo.model_file import ModelFile
 
+    if base:
+        settings["base"] = _codec(name, base, **settings)
     return gllmm_tf.Codec.of(ModelFile.read(model), backend=name, **settings)
 
 
 def _decode(codec, data):
+    from gllmm_tf.codec import layered
     from gllmm_tf.errors import GllmmError
     from gllmm_tf.files import container, metadata
 
     try:
         decoded = codec.decode(data)
-        found = {
-            "z.i32": decoded.latents.z_hat.astype("<i4").tobytes(),
-            "y.i32": decoded.latents.y_hat.astype("<i4").tobytes(),
-            "picture.rgb": decoded.image.tobytes(),
-        }
+        latents = [decoded.latents.z_hat, decoded.latents.y_hat]
+        if codec.base:
+            latents[1:] = layered.apart(latents[1], codec.base.config.num_filters)
+        found = {f"{key}.i32": v.astype("<i4").tobytes() for key, v in zip("zyr", latents)}
+        found["picture.rgb"] = decoded.image.tobytes()
         for tag, name in COMPRESSED.items():
             if tag in decoded.metadata:
                 found[name] = metadata.unpack_bytes(tag, decoded.metadata[tag])

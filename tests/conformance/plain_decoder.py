@@ -1,6 +1,6 @@
 """The symbols of a file in plain Python: docs/format_symbols.md as code, nothing but the page.
 
-    python tests/conformance/plain_decoder.py FILE.gllmm MODEL.npz TABLES.npz
+    python tests/conformance/plain_decoder.py FILE.gllmm MODEL.npz TABLES.npz [BASE.npz]
 
 prints z, every decision of y (what, size and offset of the range decoder before it, 2^16 p(0), outcome) and
 y, for comparison with a decoder that goes astray. Standard library only, slow; integers only, but for one
@@ -276,10 +276,13 @@ def read_y(file: File, model: Model, tables, z, seen: set[str], log=None):
     return y
 
 
-def decode(file: File, model: Model, tables, log=None):
+def decode(file: File, model: Model, tables, log=None, base: Model | None = None):
     """(z, y), rows of positions of N integers; the branches taken are added to `file.seen`.
 
+    Of an enhancement layer (z, y, r).
+
     log: As `read_y` has it.
+    base: The model below an enhancement layer.
 
     Raises:
         Refused: the file is of another model, or damaged.
@@ -289,6 +292,14 @@ def decode(file: File, model: Model, tables, log=None):
     if file.index > 16 * max(model.qualities - 1, 0):
         raise Refused("quality index")
     file.seen.add(f"model: {'variable' if model.qualities else 'fixed'} rate")
+    if model.base:
+        file.seen.add("model: enhancement layer")
+        if base is None or base.identity().hex() != model.base:
+            raise Refused("model")
+        below = file.below(model.base_index)
+        z = read_z(below, base, file.seen)
+        y = read_y(below, base, tables, z, file.seen)
+        return z, y, read_y(file, model, tables, y, file.seen, log)
     z = read_z(file, model, file.seen)
     return z, read_y(file, model, tables, z, file.seen, log)
 
@@ -299,14 +310,16 @@ def to_bytes(latent) -> bytes:
     return struct.pack(f"<{len(flat)}i", *flat)
 
 
-def main(path: str, model: str, tables: str) -> None:
+def main(path: str, model: str, tables: str, base: str = "") -> None:
     log: list = []
+    below = Model(base) if base else None
     with open(path, "rb") as f:
-        z, y = decode(File(f.read()), Model(model), read_tables(tables), log)
-    print("z", z)
+        *first, last = decode(File(f.read()), Model(model), read_tables(tables), log, below)
+    for name, latent in zip("zy", first):
+        print(name, latent)
     for entry in log:
         print(*entry)
-    print("y", y)
+    print("zyr"[len(first)], last)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ collects names of the branches that were taken.
 
 from __future__ import annotations
 
+import copy
 import zlib
 
 MOST_PIXELS = 1 << 28
@@ -44,6 +45,14 @@ class File:
         self.z_stream = self._take(z_length)
         self.y_stream = self._data[self._at :]
         self._note_size()
+
+    def below(self, index: int) -> File:
+        """What the z stream of an enhancement layer's file holds: a file of the model below."""
+        inner = copy.copy(self)
+        inner._data, inner._at, inner.index = self.z_stream, 0, index
+        inner.z_stream = inner._take(inner._varint())
+        inner.y_stream = inner._data[inner._at :]
+        return inner
 
     def _take(self, length):
         taken = self._data[self._at : self._at + length]

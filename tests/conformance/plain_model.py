@@ -142,6 +142,8 @@ class Model:
         stages, widths: Of g_s; three trunk widths.
         exact: `{name: Array}` without the prefix.
         g_s, gains: Lists of `Array`.
+        base, base_index: Of an enhancement layer: identity of the model below in hexadecimal digits, and
+            the quality index of its picture; "" for a model of pictures.
     """
 
     def __init__(self, path: str, base: str = ""):
@@ -155,6 +157,7 @@ class Model:
         self.components = config["components"]
         self.qualities = len(config["lambdas"])
         self.stages = config["stages"]
+        self.base, self.base_index = config.get("base", ""), config.get("base_index", 0)
         self.widths = config.get("trunk_widths") or 3 * [self.filters]
         self.exact = {n[len("exact/") :]: a for n, a in arrays.items() if n.startswith("exact/")}
         self.g_s = [arrays[n] for n in sorted(arrays) if n.startswith("g_s/")]

@@ -147,8 +147,23 @@ def on_first(layer, count):
     return first
 
 
-def synthesise(y, file: File, model: Model):
-    """x_hat, not rounded and cut, rows of positions of three numbers; notes branches in `file.seen`."""
+def synthesise(latents, file: File, model: Model, base: Model | None = None):
+    """x_hat, not rounded and cut, rows of positions of three numbers; notes branches in `file.seen`.
+
+    latents: What `plain_decoder.decode` returned. base: The model below an enhancement layer.
+    """
+    if not base:
+        return _synthesise(latents[1], file, model)
+    x_0 = _synthesise(latents[1], file.below(model.base_index), base)
+    step, weights = _gain(file, model)[0], Weights(model)
+    layers = [weights.module(1) for _ in range(2)] + [weights.subpixel() for _ in range(2)]
+    r = latents[2]
+    for layer in layers:
+        r = layer(r)
+    return each(lambda below, left: below + step * left, x_0, r)
+
+
+def _synthesise(y, file, model):
     y = [[list(map(operator.mul, at, _gain(file, model))) for at in row] for row in y]
     weights = Weights(model)
     attention = [weights.attention() for _ in range(2)]

@@ -11,6 +11,7 @@ import pytest
 from conformance import branches, check
 from conftest import ROOT
 
+from gllmm_tf.codec import layered
 from gllmm_tf.coding.streams import Streams
 from gllmm_tf.config import HYPER_STRIDE
 from gllmm_tf.files import container
@@ -20,7 +21,7 @@ from gllmm_tf.zoo.model_file import ModelFile
 decoders = check.decoders
 FILES, REFUSED = check.manifest()["files"], check.manifest()["refused"]
 SLOW = "photograph"  # in plain Python: of a model with many channels
-GRAPHS = ("models/three.npz", "models/one.npz")  # each takes seconds to build; check.py has all
+GRAPHS = ("models/three.npz", "models/one.npz", "models/layer.npz")  # each takes seconds to build; check.py has all
 MEGABYTE = 1 << 20
 
 
@@ -57,13 +58,15 @@ def test_plain_decoder_and_what_the_files_reach(row):
     with open(check.path_of(row["file"]), "rb") as f:
         file = plain_decoder.File(f.read())
     model = plain_decoder.Model(check.path_of(row["model"]))
-    latents = plain_decoder.decode(file, model, plain_decoder.read_tables(decoders.TABLES))
-    for key, latent in zip("zy", latents):
+    base = plain_decoder.Model(check.path_of(row["base"])) if "base" in row else None
+    tables = plain_decoder.read_tables(decoders.TABLES)
+    latents = plain_decoder.decode(file, model, tables, base=base)
+    for key, latent in zip("zyr", latents):
         assert np.shape(latent) == tuple(row[key]["shape"])
         digest = hashlib.sha256(plain_decoder.to_bytes(latent)).hexdigest()
         assert digest == row[key]["sha256"], key
     if row["picture"]:
-        pixels = plain_pixels.picture(plain_pixels.synthesise(latents[1], file, model), file)
+        pixels = plain_pixels.picture(plain_pixels.synthesise(latents, file, model, base), file)
         assert list(check.picture_complaints(pixels, row)) == []
     assert file.seen == set(row["reaches"])
 
@@ -87,6 +90,9 @@ def test_symbols_give_the_same_streams(row):
     with open(check.path_of(row["file"]), "rb") as file:
         parts = container.unpack(file.read())
     coder = LatentCoder(ModelFile.read(check.path_of(row["model"])))
+    if "base" in row:
+        below = LatentCoder(ModelFile.read(check.path_of(row["base"])))
+        coder = layered.LayeredCoder(coder, below)
     streams = Streams(parts.z_stream, parts.y_stream)
     latents = coder.decode(streams, row["z"]["shape"][:2], row["quality_index"])
     assert list(latents.y_hat.shape[:2]) == [HYPER_STRIDE * side for side in row["z"]["shape"][:2]]
