@@ -154,6 +154,12 @@ class ModelConfig:
                 "a whole number from 1 to 64",
             ),
             (self.metric in ("mse", "ms-ssim"), "metric", "'mse' or 'ms-ssim'"),
+            *self._layer_checks(),
+        )
+
+    def _layer_checks(self):
+        """Those of an enhancement layer's fields."""
+        return (
             (
                 self.base == ""
                 or isinstance(self.base, str)

@@ -89,19 +89,23 @@ def tile_bytes_per_pixel(config: ModelConfig) -> int:
     return int(4 * LIVE_MAPS * max(3, *(w / 4 ** (i + 1) for i, w in enumerate(widths))))
 
 
-def need(config: ModelConfig, width: int, height: int, tile: int = 0) -> tuple[int, int, int]:
+def need(
+    config: ModelConfig, width: int, height: int, tile: int = 0, layer: ModelConfig | None = None
+) -> tuple[int, int, int]:
     """Memory that coding a picture takes, in bytes, about.
 
     Args:
         config: Of the model.
         width, height: Of the picture in pixels.
         tile: Length of a tile in pixels; 0 if it may be chosen.
+        layer: Of an enhancement layer upon the model; None for none.
 
     Returns:
         (whatever the tile, for the smallest tile, for a tile that is the whole picture).
     """
     return (
-        picture_bytes(config.num_filters, width, height),
+        picture_bytes(config.num_filters, width, height)
+        + (layer_bytes(layer, width, height) if layer else 0),
         tile_bytes(config, width, height, tile or 1),
         tile_bytes(config, width, height, tile or padded_pixels(width, height)),
     )

@@ -31,6 +31,9 @@ def small(**fields):
         (dict(deep_filters=3), "deep_filters"),
         (dict(first_quality=0), "first_quality"),
         (dict(first_quality=2.5), "first_quality"),
+        (dict(base="cbd305495f79a42"), "base"),
+        (dict(base=7), "base"),
+        (dict(base_index=-1), "base_index"),
     ],
 )
 def test_bad_configurations_name_the_field(fields, words):
@@ -45,6 +48,8 @@ def test_config_json_round_trip():
     assert config.ModelConfig.from_json(wide.to_json()) == wide
     apart = small(hyper_filters=4, deep_filters=6, first_quality=3, lambdas=LAMBDAS)
     assert config.ModelConfig.from_json(apart.to_json()) == apart and apart.z_filters == 4
+    layer = small(base="cbd305495f79a420", base_index=96, lambdas=LAMBDAS)
+    assert config.ModelConfig.from_json(layer.to_json()) == layer
     # The text, and so the identity of a model, is what it was before there were these.
     later = {"trunk_widths", "hyper_filters", "deep_filters", "first_quality", "base", "base_index"}
     assert later == set(config.LATER_FIELDS) and not any(f in wanted.to_json() for f in later)

@@ -38,6 +38,7 @@ from experiments.common import doc_tables, places, program, records
 from experiments.common.pictures import read_image
 from gllmm_tf import config as config_lib
 from gllmm_tf.model import compression as model_lib
+from gllmm_tf.model import enhancement
 from gllmm_tf.zoo import registry
 
 FIELDS = ("model", "part", "parameters", "mac_per_pixel")
@@ -92,7 +93,9 @@ def count_macs(function, *shapes: Sequence[int]) -> int:
 
 
 def complexity_of(config: config_lib.ModelConfig) -> Complexity:
-    """Returns the counts of a configuration."""
+    """Returns the counts of a configuration; those of an enhancement layer are without its base."""
+    if config.base:
+        return _complexity_of_layer(config)
     model = model_lib.build(config)
     n, entropy = config.num_filters, model.entropy_parameters
     x = (1, SIDE, SIDE, 3)
@@ -105,9 +108,30 @@ def complexity_of(config: config_lib.ModelConfig) -> Complexity:
         "h_s": (model.h_s, z),
         "entropy": (entropy, y, (*y[:3], 2 * n)),
     }
+    return _counted(parts, entropy, y)
+
+
+def _complexity_of_layer(config):
+    layer = enhancement.EnhancementLayer(config)
+    layer.build_layers()
+    n, entropy = config.num_filters, layer.entropy_parameters
+    x = (1, SIDE, SIDE, 3)
+    r = (1, *2 * (SIDE // config_lib.LAYER_STRIDE,), n)
+    y = (1, *2 * (SIDE // config_lib.LATENT_STRIDE,), config.hyper_filters)
+    parts = {
+        "g_a": (layer.g_a, x),
+        "g_s": (layer.g_s, r),
+        "h_s": (layer.h_s, y),
+        "entropy": (entropy, r, (*r[:3], 2 * n)),
+    }
+    return _counted(parts, entropy, r)
+
+
+def _counted(parts, entropy, y):
+    """`Complexity` of {part: (layer, shapes)}; the context's kernel is masked, y is what it sees."""
     kernel = entropy.context.kernel.shape  # [5, 5, N, 2 N]
     masked = (kernel[0] * kernel[1] - kernel[0] * kernel[1] // 2) * kernel[2] * kernel[3]
-    parameters, macs = {}, {}
+    parameters, macs = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
     for part, (layer, *shapes) in parts.items():
         parameters[part] = sum(v.shape.num_elements() for v in layer.trainable_weights)
         macs[part] = count_macs(layer, *shapes)

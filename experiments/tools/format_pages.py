@@ -82,7 +82,9 @@ class Example:
         self._model = plain_decoder.Model(os.path.join(SUITE, row["model"]))
         self._tables = plain_decoder.read_tables(TABLES)
         self._log: list[tuple] = []
-        self._z, self._y, *_ = plain_decoder.decode(self._file, self._model, self._tables, self._log)
+        self._z, self._y, *_ = plain_decoder.decode(
+            self._file, self._model, self._tables, self._log
+        )
 
     def fields(self) -> Iterator[str]:
         """The bytes, field by field."""

@@ -125,6 +125,18 @@ def network_rows(config: ModelConfig) -> list[tuple[str, object]]:
     rate = "fixed"
     if config.lambdas:
         rate = f"variable, qualities {config.qualities[0]} to {config.qualities[-1]}"
+    mixture = f"{config.components} components each of {', '.join(config.families)}"
+    widths = " and ".join(map(str, config.entropy_widths))
+    if config.base:
+        below = registry.name_of(bytes.fromhex(config.base)) or config.base
+        quality = registry.quality_of(bytes.fromhex(config.base), config.base_index)
+        return [
+            ("networks", f"an enhancement layer upon `{below}` at quality {quality:g}"),
+            ("channels", config.num_filters),
+            ("mixture", mixture),
+            ("entropy parameter widths", widths),
+            ("rate", rate),
+        ]
     apart: list[tuple[str, object]] = []
     if config.hyper_filters:
         apart.append(("channels of z", config.hyper_filters))
@@ -135,8 +147,8 @@ def network_rows(config: ModelConfig) -> list[tuple[str, object]]:
         ("channels of `g_a` and `g_s` at 1/2, 1/4, 1/8", trunk),
         *apart,
         ("residual pairs per module", config.stages),
-        ("mixture", f"{config.components} components each of {', '.join(config.families)}"),
-        ("entropy parameter widths", " and ".join(map(str, config.entropy_widths))),
+        ("mixture", mixture),
+        ("entropy parameter widths", widths),
         ("rate", rate),
     ]
 

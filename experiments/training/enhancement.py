@@ -58,6 +58,7 @@ def define_flags() -> None:
     flags.DEFINE_float("dead_zone", 0.15, "See `enhancement.quantise`.")
     flags.DEFINE_integer("seed", 0, "Decides crops, steps of quantisation and order.")
     flags.DEFINE_string("precision", "bfloat16", "bfloat16 or float32.")
+    flags.DEFINE_string("hardware", "", "For the model's record.")
     flags.DEFINE_string("output", None, "The model file to write.", required=True)
 
 
@@ -92,7 +93,7 @@ class Base:
 
     def _call(self, x):
         out = self._model(x, self._position)
-        return out.x_hat, out.y_hat, out.bpp
+        return tf.clip_by_value(out.x_hat, 0.0, 1.0), out.y_hat, out.bpp
 
 
 class Trainer:
@@ -155,21 +156,22 @@ class Trainer:
         ) / np.log(10.0)
 
 
-def evaluate(trainer, left, y_hat, base_bpp, count):
+def evaluate(trainer, left, y_hat, base_bpp, qualities):
     """Rows of what each integer quality does: bpp with the model's own bits, and PSNR in dB."""
     rows = []
-    for quality in range(1, count + 1):
+    for position, quality in enumerate(qualities, 1):
         found = [
-            trainer.judge(left[i : i + 1], y_hat[i : i + 1], tf.constant([float(quality)]))
+            trainer.judge(left[i : i + 1], y_hat[i : i + 1], tf.constant([float(position)]))
             for i in range(len(left))
         ]
         bpp, psnr = (np.concatenate([row[k] for row in found]) for k in range(2))
-        rows.append({"bpp": float((bpp + base_bpp).mean()), "psnr": float(psnr.mean())})
+        figures = {"bpp": float((bpp + base_bpp).mean()), "psnr": float(psnr.mean())}
+        rows.append({"quality": quality, **figures})
     return rows
 
 
 def train(f, layer, trainer, left, y_hat, watch):
-    """Runs the steps; `watch(step)` is called every 250."""
+    """Runs the steps; `watch(step, seconds)` is called every 250 and at the end."""
     rng, qualities = np.random.default_rng(f.seed), len(layer.config.lambdas)
     losses, start = [], time.time()
     for step in range(f.steps):
@@ -180,10 +182,10 @@ def train(f, layer, trainer, left, y_hat, watch):
         losses.append(float(trainer.learn_entropy(*batch)))
         if step % SYNTHESIS_EVERY == 0:
             trainer.learn_synthesis(*batch)
-        if (step + 1) % 250 == 0:
-            print(step + 1, np.mean(losses[-250:]), f"{time.time() - start:.0f} s", flush=True)
-            watch(step + 1)
-    return time.time() - start
+        if (step + 1) % 250 == 0 or step + 1 == f.steps:
+            seconds = time.time() - start
+            print(step + 1, np.mean(losses[-250:]), f"{seconds:.0f} s", flush=True)
+            watch(step + 1, seconds)
 
 
 def principal_components(left: np.ndarray) -> np.ndarray:
@@ -225,6 +227,31 @@ def new_layer(f, stored: ModelFile, left, y_hat) -> enhancement.EnhancementLayer
     return layer
 
 
+def facts(f, stored: ModelFile, config: ModelConfig) -> dict:
+    """What the model's record says, but for what the run finds."""
+    commit, modified = revision()
+    below = {name: stored.info.get(name) for name in ("steps", "pixels_seen", "started_from")}
+    return {
+        "lambdas": list(config.lambdas),
+        "step_sizes": program.numbers("step_sizes", f.step_sizes),
+        "first_quality": config.first_quality,
+        "metric": "mse",
+        "batch": f.batch,
+        "patch": f.patch,
+        "crops": f.crops,
+        "optimizer": f.optimizer,
+        "learning_rate": f.learning_rate,
+        "precision": f.precision,
+        "dead_zone": f.dead_zone,
+        "seed": f.seed,
+        "hardware": f.hardware,
+        "revision": commit,
+        "modified": modified,
+        "pixels_seen": f.steps * f.batch * f.patch**2,
+        "started_from": {"identity": stored.identity.hex(), **below},
+    }
+
+
 def main(f: flags.FlagValues) -> None:
     stored = read_model(f.base)
     if stored.config.base or not stored.config.lambdas:
@@ -235,30 +262,16 @@ def main(f: flags.FlagValues) -> None:
     layer = new_layer(f, stored, left, y_hat)
     trainer = Trainer(f, layer)
     held = base.left(data.centres(held_out, f.validation_size))
-    info = {
-        "name": "an enhancement layer",
-        "base": f.base,
-        "base_quality": f.quality,
-        "lambdas": list(layer.config.lambdas),
-        "photographs": len(seen),
-        "crops": len(left),
-        "steps": f.steps,
-        "batch": f.batch,
-        "patch": f.patch,
-        "pixels_seen": f.steps * f.batch * f.patch**2,
-        "dead_zone": f.dead_zone,
-        "seed": f.seed,
-        "revision": revision()[0],
-    }
 
-    def save(step):
-        rows = evaluate(trainer, *held, len(layer.config.lambdas))
-        for quality, row in zip(layer.config.qualities, rows):
-            print("quality {} {bpp:.4f} bpp {psnr:.2f} dB".format(quality, **row), flush=True)
-        ModelFile.from_model(layer, {**info, "steps": step, "validation": rows}).save(f.output)
+    def save(step, seconds):
+        rows = evaluate(trainer, *held, layer.config.qualities)
+        for row in rows:
+            print("quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(**row), flush=True)
+        measured = {"steps": step, "seconds": round(seconds), "validation": {"qualities": rows}}
+        info = {**facts(f, stored, layer.config), "training_pictures": len(seen), **measured}
+        ModelFile.from_model(layer, info).save(f.output)
 
-    seconds = train(f, layer, trainer, left, y_hat, save)
-    print(f"{seconds:.0f} s")
+    train(f, layer, trainer, left, y_hat, save)
 
 
 if __name__ == "__main__":

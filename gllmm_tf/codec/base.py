@@ -29,7 +29,7 @@ from gllmm_tf.codec.scale import Scale
 from gllmm_tf.coding import tables
 from gllmm_tf.coding.streams import Coder, Latents, Streams
 from gllmm_tf.config import HYPER_STRIDE, ModelConfig
-from gllmm_tf.errors import FormatError, GllmmError, ModelError, running_out_of_memory
+from gllmm_tf.errors import FormatError, GllmmError, ModelError
 from gllmm_tf.files import container, grey
 from gllmm_tf.memory import Backend, Memory
 from gllmm_tf.zoo import registry
@@ -119,8 +119,7 @@ class Codec:
         if self.config.base and not (base and base.identity.hex() == self.config.base):
             base = self._loaded(registry.find_model(bytes.fromhex(self.config.base)))
         self.base = base if self.config.base else None
-        z_model = self.base.model_file if self.base else model_file
-        self.least_bits = tables.least_bits(z_model.exact["z/cdf"])
+        self.least_bits = tables.least_bits((self.base or self).model_file.exact["z/cdf"])
 
     def _make(self, model_file, tile, coder, networks, layered_networks):
         """Sets `coder` and `networks`, of a backend's classes."""
@@ -446,7 +445,6 @@ class Codec:
     def at_work(self, height: int, width: int) -> contextlib.AbstractContextManager:
         """Surrounds the work on a picture of this size: waits for its memory, or refuses it."""
         self.check_place()
-        need = work.need(self.base.config if self.base else self.config, width, height, self._tile)
-        if self.base:
-            need = need[0] + work.layer_bytes(self.config, width, height), *need[1:]
+        config, layer = (self.base.config, self.config) if self.base else (self.config, None)
+        need = work.need(config, width, height, self._tile, layer)
         return self.memory.take(f"a picture of {width} x {height} pixels", *need)

@@ -9,7 +9,7 @@ image --g_a--> features --gain, h_a--> y, z --round or search--> y_hat, z_hat --
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 

@@ -1,7 +1,8 @@
 """A model and its enhancement layer as one: networks and coder with the interface of a single model's.
 
 ```
-x --model's g_a, h_a--> y, z --round--> y_hat --model's g_s--> x_0;   x - x_0 --layer's g_a--> r --round--> r_hat
+x --model's g_a, h_a--> y, z --round--> y_hat --model's g_s, cut to 0..1--> x_0
+x - x_0 --layer's g_a--> r --round--> r_hat
 x_hat = x_0 + step * layer's g_s(r_hat)
 ```
 
@@ -117,7 +118,12 @@ class LayeredNetworks(pixels.PixelNetworks):
         model_file: `ModelFile` of the layer.
         tile: As in `PixelNetworks`.
         base: The networks of the model below, which take turns with these.
+
+    Attributes:
+        layer_analysis: The layer's g_a, in the place of g_a and h_a.
     """
+
+    layer_analysis: Any
 
     def __init__(self, model_file: ModelFile, tile: int, base: pixels.PixelNetworks):
         super().__init__(model_file, tile)
@@ -162,19 +168,23 @@ class LayeredNetworks(pixels.PixelNetworks):
         y_hat, r_hat = apart(y_hat, self._base.config.num_filters)
         step = self.gains(index)[1][0]
         for r, c, part in self._base.parts(y_hat, self.config.base_index, region, progress):
-            yield r, c, part + step * self._layer_part(r_hat, r, c)
+            yield r, c, np.clip(part, 0, 1) + step * self._layer_part(r_hat, r, c)
 
     def _left(self, image, y_hat):
         """r ahead of its gain, float32 [4 h, 4 w, M]."""
-        transform, _ = self.analysis_transforms
+        transform = self.layer_analysis
         (height, width), read = pixels.reader(image)
         left = np.empty(
             [height // LAYER_STRIDE, width // LAYER_STRIDE, self.config.num_filters], np.float32
         )
         with self.turns["analysis"], self.turns["synthesis"], running_out_of_memory("the layer"):
             for r, c, part in self._base.parts(y_hat, self.config.base_index):
-                found = self.to_array(transform.whole()(self.to_input(read(r, c) - part)))
-                rows, columns = (slice(s.start // LAYER_STRIDE, s.stop // LAYER_STRIDE) for s in (r, c))
+                found = self.to_array(
+                    transform.whole()(self.to_input(read(r, c) - np.clip(part, 0, 1)))
+                )
+                rows, columns = (
+                    slice(s.start // LAYER_STRIDE, s.stop // LAYER_STRIDE) for s in (r, c)
+                )
                 left[rows, columns] = found
         return left
 

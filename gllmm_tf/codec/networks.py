@@ -84,12 +84,12 @@ class LayeredNetworks(layered.LayeredNetworks, PixelNetworks):
 
     @functools.cached_property
     @in_float32()
-    def analysis_transforms(self) -> tuple[TensorFlowTransform, None]:
-        """The layer's g_a; there is no h_a."""
+    def layer_analysis(self) -> TensorFlowTransform:
+        """The layer's g_a."""
         g_a = LayerAnalysis(self.config.num_filters)
         transform = TensorFlowTransform(g_a.path, tf.zeros([1, 4, 4, 3]))
         self.file.assign("g_a", g_a)
-        return transform, None
+        return transform
 
     @functools.cached_property
     @in_float32()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -31,10 +31,8 @@ def refined(
     """
     if codec.base:
         below, _ = layered.apart(y, codec.base.config.num_filters)
-        y_hat = refined(
-            codec.base, image, below, z_hat, codec.config.base_index, rounds, progress
-        )
-        return codec.networks.with_layer(image, y_hat, index)
+        y_hat = refined(codec.base, image, below, z_hat, codec.config.base_index, rounds, progress)
+        return cast(layered.LayeredNetworks, codec.networks).with_layer(image, y_hat, index)
     from gllmm_tf.codec import refinement
 
     phi, (_, read_x) = codec.coder.phi(z_hat, index), pixels.reader(image)

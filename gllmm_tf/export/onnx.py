@@ -30,6 +30,7 @@ def save(model_file: ModelFile, path: str | os.PathLike) -> list[str]:
     Raises:
         ModelError: the folder is not empty.
     """
+    model_file.check_of_pictures()
     check_folder(path)
     with new_folder(path) as folder:
         for name, model in MODELS.items():

@@ -40,6 +40,7 @@ def save(model_file, path, max_pixels=MAX_PIXELS):
     Raises:
         ModelError: the folder holds something already, or the weights do not fit the configuration.
     """
+    model_file.check_of_pictures()
     check_folder(path)
     module = build_module(model_file, max_pixels)
     signatures = {name: getattr(module, name) for name in SIGNATURES}

@@ -129,6 +129,7 @@ class CompressionModel(Fitting, tf.keras.Model):
         stored = name_or_path
         if not isinstance(stored, ModelFile):
             stored = read_model(stored)
+        stored.check_of_pictures()
         model = build(stored.config, rounding)
         for part in TRANSFORMS:
             stored.assign(part, getattr(model, part))

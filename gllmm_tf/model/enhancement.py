@@ -1,19 +1,19 @@
 """An enhancement layer: what a model leaves of a picture, coded once more, for high rates.
 
 ```
-x ------------------------------> - --analysis--> * gain --> round --> r_hat
-  --model at one quality--> x_0 --'                                     | 5x5 causal context
-                             y_hat of the model --h_s--> phi --> entropy parameters --> bits of r_hat
-x_hat = x_0 + inverse gain * synthesis(r_hat)
+x -----------------------------> - --analysis--> * gain --> round --> r_hat
+  --model, at one quality--> x_0 '                                      | 5x5 causal context
+                         y_hat of the model --h_s--> phi --> entropy parameters --> bits of r_hat
+x_hat = x_0 + inverse gain * synthesis(r_hat);     x_0 is cut to 0..1
 ```
 
 A model's y has a certain number of channels, and at high rates these do not hold what is worth coding any
-more. The layer codes the rest of the picture at a quarter of its resolution, in as many numbers as a block
-of 4 x 4 pixels has samples, so no PSNR is out of reach. Its analysis is linear and orthonormal, the
-principal components of such blocks, so that one gain for all channels is one step of quantisation. What its
-entropy model knows is y_hat, which a decoder has by then, in the place of z: h_s doubles twice, so phi comes
-out at the resolution of r. Layers of scalable codecs are of this kind (base and enhancement layer, H.264
-Annex G, 2007); the networks are those of the rest of this package.
+more. The layer codes the rest of the picture at a quarter of its resolution, in as many numbers as a
+block of 4 x 4 pixels has samples, so no PSNR is out of reach. Its analysis is linear and orthonormal, the
+principal components of such blocks, so that one gain for all channels is one step of quantisation. What
+its entropy model knows is y_hat, which a decoder has by then, in the place of z: h_s doubles twice, so phi
+comes out at the resolution of r. Layers of scalable video codecs are of this kind (base and enhancement
+layer, H.264 Annex G, 2007); the networks are those of the rest of this package.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tensorflow as tf
 from gllmm_tf.config import LAYER_BLOCKS, LAYER_STRIDE, ModelConfig
 from gllmm_tf.layers import Conv2D, ResidualBlock, SubPixelConv2D
 from gllmm_tf.layers.precision import in_float32
+from gllmm_tf.model import block_transform
 from gllmm_tf.model.compression import SCALE_MIN
 from gllmm_tf.model.context import EntropyParameters
 from gllmm_tf.model.gains import Gains
@@ -130,19 +131,8 @@ def set_transforms(layer: EnhancementLayer, components: np.ndarray) -> None:
         layer: With variables.
         components: float [48, N], of a block [4, 4, 3] in raster order to its coefficients.
     """
-    # The block's pixel (2 i + a, 2 j + b) is pixel (a, b) of sub-block (i, j).
-    parts = components.reshape(2, 2, 2, 2, 3, CHANNELS).transpose(0, 2, 1, 3, 4, 5)
-    parts = parts.reshape(2, 2, 12, CHANNELS)
-    pixels = np.eye(12).reshape(2, 2, 3, 12)
-
-    def kernel(variable, place, value):
-        array = np.zeros(variable.shape, np.float32)
-        array[place] = value
-        variable.assign(array)
-
-    below, centre = (slice(1, 3), slice(1, 3)), (1, 1)
-    kernel(layer.g_a.path[0].kernel, below, pixels)
-    kernel(layer.g_a.path[1].kernel, below, parts)
-    back = parts.transpose(3, 0, 1, 2).reshape(CHANNELS, 4 * 12)
-    kernel(layer.g_s.path[-2].kernel, centre, back)
-    kernel(layer.g_s.path[-1].kernel, centre, np.eye(12))
+    analysis = block_transform.analysis_kernels(components)
+    synthesis = block_transform.synthesis_kernels(components)
+    convolutions: list = [*layer.g_a.path, *layer.g_s.path[-2:]]
+    for convolution, kernel in zip(convolutions, analysis + synthesis):
+        convolution.kernel.assign(kernel)

@@ -66,10 +66,10 @@ class LayeredNetworks(layered.LayeredNetworks, PixelNetworks):
     _base: PixelNetworks
 
     @functools.cached_property
-    def analysis_transforms(self) -> tuple[PortableTransform, None]:
-        """The layer's g_a; there is no h_a."""
+    def layer_analysis(self) -> PortableTransform:
+        """The layer's g_a."""
         g_a = transforms.layer_analysis(self.config, self.file.weights["g_a"])
-        return PortableTransform(g_a, 3), None
+        return PortableTransform(g_a, 3)
 
     @functools.cached_property
     def synthesis_transform(self) -> PortableTransform:

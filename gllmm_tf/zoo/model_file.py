@@ -101,6 +101,15 @@ class ModelFile:
         exact = quantise_networks(model, empty_rows)
         return cls(model.config, dict(info), exact, weights)
 
+    def check_of_pictures(self) -> None:
+        """Raises ModelError for an enhancement layer, which is no model of its own."""
+        if self.config.base:
+            raise ModelError(
+                f"this is an enhancement layer upon model {self.config.base}, which can be used by a codec "
+                "alone; take that model",
+                "model",
+            )
+
     def arrays(self) -> dict[str, np.ndarray]:
         """{name: array} of the networks, as a file that is not packed holds them."""
         arrays = {f"exact/{name}": array for name, array in self.exact.items()}

@@ -33,7 +33,8 @@ LARGEST_DIFFERENCE = 1  # of pixels
 LARGEST_SHARE = 0.001  # of the values, that may differ
 
 Decode = Callable[..., object]
-"""(file, model file, folder for the results, of an enhancement layer also the model file below); raises Refused where it does not accept the file."""
+"""(file, model file, folder for the results, of an enhancement layer also the model file below); raises
+Refused where it does not accept the file."""
 
 
 def manifest() -> Mapping[str, list[dict]]:

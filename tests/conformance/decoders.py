@@ -27,9 +27,7 @@ class Refused(Exception):
     """The decoder does not accept the file."""
 
 
-def decode(
-    name: str, path: str, model: str, folder: str, base: str = "", **settings: int
-) -> None:
+def decode(name: str, path: str, model: str, folder: str, base: str = "", **settings: int) -> None:
     """Decodes a file and writes symbols, pixels, profile and alpha.
 
     Args:

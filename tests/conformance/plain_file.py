@@ -48,10 +48,11 @@ class File:
 
     def below(self, index: int) -> File:
         """What the z stream of an enhancement layer's file holds: a file of the model below."""
-        inner = copy.copy(self)
-        inner._data, inner._at, inner.index = self.z_stream, 0, index
-        inner.z_stream = inner._take(inner._varint())
-        inner.y_stream = inner._data[inner._at :]
+        inner, outer = copy.copy(self), (self._data, self._at)
+        self._data, self._at = self.z_stream, 0
+        inner.z_stream = self._take(self._varint())
+        inner.y_stream, inner.index = self._data[self._at :], index
+        self._data, self._at = outer
         return inner
 
     def _take(self, length):

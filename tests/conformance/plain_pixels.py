@@ -160,7 +160,7 @@ def synthesise(latents, file: File, model: Model, base: Model | None = None):
     r = latents[2]
     for layer in layers:
         r = layer(r)
-    return each(lambda below, left: below + step * left, x_0, r)
+    return each(lambda below, left: min(max(below, 0.0), 1.0) + step * left, x_0, r)
 
 
 def _synthesise(y, file, model):

@@ -21,7 +21,11 @@ from gllmm_tf.zoo.model_file import ModelFile
 decoders = check.decoders
 FILES, REFUSED = check.manifest()["files"], check.manifest()["refused"]
 SLOW = "photograph"  # in plain Python: of a model with many channels
-GRAPHS = ("models/three.npz", "models/one.npz", "models/layer.npz")  # each takes seconds to build; check.py has all
+GRAPHS = (
+    "models/three.npz",
+    "models/one.npz",
+    "models/layer.npz",
+)  # each takes seconds to build; check.py has all
 MEGABYTE = 1 << 20
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from gllmm_tf.config import QUALITY_STEPS, ModelConfig, cheng2020
+from gllmm_tf.model import block_transform
 from gllmm_tf.portable import constants
 from gllmm_tf.zoo.model_file import ModelFile
 
@@ -44,11 +45,46 @@ def model_file(name, seed=0, empty_rows=False):
     return ModelFile(config, {"name": f"random {name}", "lambdas": list(LAMBDAS)}, exact, weights)
 
 
-def exact_arrays(config, rng):
-    """The integer arrays; exponents leave kernels near 1 as after training."""
+def layer_file(base, base_index=16, seed=0):
+    """`ModelFile` of an enhancement layer upon another model; its transform is orthonormal."""
+    rng = np.random.default_rng(seed)
+    config = ModelConfig(
+        num_filters=48,
+        hyper_filters=base.config.num_filters,
+        families=("logistic",),
+        components=1,
+        entropy_widths=(12, 10),
+        lambdas=(0.05, 0.4),
+        first_quality=3,
+        base=base.identity.hex(),
+        base_index=base_index,
+    )
+    components, _ = np.linalg.qr(rng.normal(size=(48, 48)))
+    analysis = block_transform.analysis_kernels(components)
+    blocks = [np.zeros(shape) for shape in 4 * conv(48, 48)]
+    synthesis = block_transform.synthesis_kernels(components)
+    g_s = [*blocks, synthesis[0], np.zeros(48), synthesis[1], np.zeros(12)]
+    steps = np.log(np.repeat([[24 / 255], [4 / 255]], 48, 1)).astype(np.float32)
+    sizes = config.hyper_filters, config.hyper_filters, 96
+    weights = {
+        "g_a": [np.float16(kernel) for kernel in analysis],
+        "g_s": [np.float16(array) for array in g_s],
+        "h_a": [],
+        "gains": [-steps, steps, *(np.zeros([2, size], np.float32) for size in sizes)],
+        "prior": [],
+    }
+    exact = exact_arrays(config, rng, inner=6)
+    del exact["z/cdf"], exact["z/offset"]
+    info = {"name": "random layer", "lambdas": list(config.lambdas), "first_quality": 3}
+    return ModelFile(config, info, exact, weights)
+
+
+def exact_arrays(config, rng, inner=0):
+    """The integer arrays; exponents leave kernels near 1 as after training. inner: channels inside h_s."""
     n, (first, second) = config.num_filters, config.entropy_widths
     z = config.z_filters
-    widths = [z, z, z, z * 3 // 2, z * 3 // 2, 2 * n]
+    inner = inner or z
+    widths = [z, inner, inner, inner * 3 // 2, inner * 3 // 2, 2 * n]
     kernels = {f"h_s/{i}": (3, 3, widths[i], widths[i + 1]) for i in range(5)}
     kernels["context"] = 12, n, 2 * n
     kernels["hidden/0"], kernels["hidden/1"] = (4 * n, first), (first, second)
