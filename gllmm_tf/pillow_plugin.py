@@ -2,7 +2,7 @@
 
     image = Image.open("photo.gllmm")             # reads the header alone
     image.load()                                  # loads the codec, once, and decodes
-    image.save("again.gllmm", quality=5.5)        # 1 to 9, the scale of gllmm_tf
+    image.save("again.gllmm", quality=5.5)        # 1 to 12, the scale of gllmm_tf
 
 Errors are those that programs expect of Pillow, with the line that gllmm_tf has for them:
 `UnidentifiedImageError` from `Image.open`, `OSError` from `load` and `verify`, `ValueError` from `save` for

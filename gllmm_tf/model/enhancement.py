@@ -133,6 +133,8 @@ def set_transforms(layer: EnhancementLayer, components: np.ndarray) -> None:
     """
     analysis = block_transform.analysis_kernels(components)
     synthesis = block_transform.synthesis_kernels(components)
+    for block in layer.g_s.path[:-2]:  # which add nothing at first
+        block.convs[-1].kernel.assign(tf.zeros_like(block.convs[-1].kernel))
     convolutions: list = [*layer.g_a.path, *layer.g_s.path[-2:]]
     for convolution, kernel in zip(convolutions, analysis + synthesis):
         convolution.kernel.assign(kernel)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RELEASED = {
     "gllmm-n144": "cbd305495f79a420",
+    "gllmm-n144-fine": "75ddec4af8ecaad1",
     "gllmm-n144-high": "d89223e21956e6f8",
     "gllmm-n144-ms-ssim": "d25953bd091c464e",
     "gllmm-n48": "1e9b921049ceaaa6",
@@ -60,10 +61,12 @@ class Continuation(NamedTuple):
         return bytes.fromhex(RELEASED[self.name])
 
 
-DEFAULT_CONTINUATION: Continuation | None = Continuation("gllmm-n144-high", above=7.0, highest=9)
+DEFAULT_CONTINUATION: Continuation | None = Continuation(
+    "gllmm-n144-fine", above=7.0, highest=12, former=("gllmm-n144-high",)
+)
 """Who has the higher qualities of `DEFAULT_ALIAS`. A model that is named stands for itself alone."""
 
-FIRST_QUALITIES = {RELEASED["gllmm-n144-high"]: 6}
+FIRST_QUALITIES = {RELEASED["gllmm-n144-fine"]: 7, RELEASED["gllmm-n144-high"]: 6}
 """{identity of a released model: its lowest quality} where that is not 1."""
 
 FOLDER = os.path.join(os.path.dirname(__file__), "weights")

@@ -69,7 +69,8 @@ def test_a_layer_learns_and_codes(options, tiny_model_path, capsys, monkeypatch)
     files = [codec.compress(picture, quality) for quality in (5, 6)]
     psnr = [metrics.psnr(picture, codec.decompress(file)) for file in files]
     assert len(files[0]) < len(files[1]) and psnr[0] < psnr[1]
-    assert psnr[1] == pytest.approx(10 * np.log10(12 * 255**2 / 64), abs=1.5)
+    # Uniform noise of a step of 8 / 255 has 40.9 dB; the dead zone costs something.
+    assert psnr[1] == pytest.approx(10 * np.log10(12 * 255**2 / 64), abs=2)
     row = stored.info["validation"]["qualities"][1]
     assert row["quality"] == 6 and row["psnr"] == pytest.approx(psnr[1], abs=1.5)
 
