@@ -17,7 +17,7 @@ ROOT = pages.ROOT
 
 # Figures ----------------------------------------------------------------------------------------
 
-DEFAULT = "ours, gllmm-n144 and -high, 19.9 gigapixels"
+DEFAULT = "ours, gllmm-n144 and -fine, 20.9 gigapixels"
 REFINED = f"{DEFAULT}, 10 rounds"
 FOR_MS_SSIM = "ours, gllmm-n144-ms-ssim, 19.9 gigapixels"
 

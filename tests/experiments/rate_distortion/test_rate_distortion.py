@@ -80,7 +80,7 @@ def test_curves_carry_their_model_and_what_it_has_seen(tiny_tensorflow_codec):
     assert coders.label_of(codec) == "ours, gllmm-n144, 19.5 gigapixels"
     assert coders.label_of(codec, refine=12) == "ours, gllmm-n144, 19.5 gigapixels, 12 rounds"
     both = coders.label_of(gllmm_tf.Codec.load())
-    assert both == "ours, gllmm-n144 and -high, 19.9 gigapixels"
+    assert both == "ours, gllmm-n144 and -fine, 20.9 gigapixels"
     label = coders.label_of(tiny_tensorflow_codec, "runs/small.npz")
     assert label == "ours, small"
 
