@@ -207,8 +207,7 @@ def _synthesis(config, rng):
 
 def _layer_synthesis(config, rng):
     """The arrays of an enhancement layer's g_s, float16."""
-    n = config.num_filters
-    shapes = 4 * [(3, 3, n, n), (n,)] + [(3, 3, n, 48), (48,), (3, 3, 12, 12), (12,)]
+    shapes = synthesis_shapes(config)
     arrays = [rng.normal(size=shape) * (0.3 if len(shape) == 4 else 0.02) for shape in shapes]
     return [array.astype(np.float16) for array in arrays]
 
@@ -216,6 +215,8 @@ def _layer_synthesis(config, rng):
 def synthesis_shapes(config: ModelConfig) -> list[tuple[int, ...]]:
     """Shapes of g_s in the order of model files: docs/format_pixels.md."""
     n = config.num_filters
+    if config.base:
+        return 4 * [(3, 3, n, n), (n,)] + [(3, 3, n, 48), (48,), (3, 3, 12, 12), (12,)]
     deep = config.deep_filters or n
     t1, t2, t3 = config.trunk_widths or 3 * (n,)
 

@@ -209,6 +209,13 @@ def command_of(model: Model) -> str:
     """Returns the command of a training: the recorded one, or that of its file in configs/."""
     if model.info.get("command"):
         return f"`{model.info['command']}`"
+    if model.config.base:
+        source = "experiments/training/enhancement.py"
+        crops, steps = model.info.get("crops"), model.info.get("steps")
+        return (
+            f"`python -m experiments.training.enhancement --crops={crops} --steps={steps} "
+            f"--train_glob=... --output=...` ([{os.path.basename(source)}](../{source}))"
+        )
     config = f"experiments/configs/{model.name.replace('-', '_')}.py"
     if os.path.exists(os.path.join(places.ROOT, config)):
         return (

@@ -140,5 +140,5 @@ def test_other_models_need_no_files():
 
 def test_commands_name_files_that_exist():
     for model in zoo_page.all_models():
-        config = re.search(r"--config=([\w/.]+\.py)", zoo_page.command_of(model))
-        assert config and os.path.exists(os.path.join(places.ROOT, config[1])), model.name
+        source = re.search(r"(experiments/[\w/]+\.py)", zoo_page.command_of(model))
+        assert source and os.path.exists(os.path.join(places.ROOT, source[1])), model.name
