@@ -70,7 +70,7 @@ def test_curve_of_the_default_is_that_of_the_results():
     )
     labels = {"quality": DEFAULT, "refined": REFINED}
     rows = [row for row in rows_of(pages.read("docs/results.md")) if row[0].startswith("quality ")]
-    assert len(rows) == 15
+    assert len(rows) == 16
     for label, bpp, psnr, ms_ssim in rows:
         quality = re.match(r"quality ([\d.]+)", label)[1]
         curve = points[labels["refined" if "--effort" in label else "quality"]]

@@ -186,6 +186,9 @@ class LayeredNetworks(pixels.PixelNetworks):
                     slice(s.start // LAYER_STRIDE, s.stop // LAYER_STRIDE) for s in (r, c)
                 )
                 left[rows, columns] = found
+        # Beyond the picture nothing is shown, so that nothing needs to be coded.
+        left[-(-image.shape[0] // LAYER_STRIDE) :] = 0
+        left[:, -(-image.shape[1] // LAYER_STRIDE) :] = 0
         return left
 
     def _layer_part(self, r_hat, r, c):

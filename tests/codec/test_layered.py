@@ -108,6 +108,14 @@ def test_both_backends_read_each_other(models):
         assert np.abs(decoded.image - writer.decompress(encoded.data).astype(int)).max() <= 1
 
 
+def test_nothing_is_coded_beyond_the_picture(codecs):
+    codec, _ = codecs
+    image = picture(70, 101)
+    _, r_hat = layered.apart(codec.encode(image, 4).latents.y_hat, 8)
+    assert np.any(r_hat[17]) and not np.any(r_hat[18:])
+    assert np.any(r_hat[:, 25]) and not np.any(r_hat[:, 26:])
+
+
 def test_targets_are_kept(codecs):
     codec, _ = codecs
     image = picture(64, 64)

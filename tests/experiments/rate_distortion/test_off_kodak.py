@@ -82,6 +82,12 @@ def test_faults_are_found(picture, codec, fault):
     assert row["error"].startswith(fault) and bool(row["error"]) == bool(fault)
 
 
+def test_noise_may_be_kept_at_high_quality():
+    picture, codec = dataclasses.replace(NOISE, pixels=NOISE.pixels // 128), FakeCodec(size=700)
+    assert off_kodak.measure(codec, picture, 4.0)["error"]
+    assert not off_kodak.measure(codec, picture, 12.0)["error"]
+
+
 def test_table_goes_into_the_page_between_its_marks(tmp_path):
     rows = [off_kodak.measure(FakeCodec(size=s), FLAT, q) for s, q in ((10, 1.0), (999, 8.0))]
     text = off_kodak.format_table(rows, "tiny")
