@@ -37,40 +37,50 @@ CHANNELS = 3 * LAYER_STRIDE**2
 HYPER_WIDTH = 64  # channels inside h_s
 
 
-class LayerAnalysis(tf.keras.layers.Layer):
+class _Path(tf.keras.layers.Layer):
+    """Runs `self.path`, the layers in order of evaluation. channels: N of the layer."""
+
+    path: list
+
+    def __init__(self, channels: int = CHANNELS, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        for layer in self.path:
+            x = layer(x)
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "channels": self.channels}
+
+
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class LayerAnalysis(_Path):
     """Input: x - x_0, float [B, H, W, 3], H and W multiples of 4. Output: [B, H/4, W/4, N].
 
     Two linear convolutions: blocks of 2 x 2 pixels as channels, then blocks of 2 x 2 of those.
     """
 
     def __init__(self, channels: int = CHANNELS, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(channels, **kwargs)
         self.path = [
             Conv2D(12, strides=2, use_bias=False, name="pixels"),
             Conv2D(channels, strides=2, use_bias=False, name="components"),
         ]
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        for layer in self.path:
-            x = layer(x)
-        return x
 
-
-class LayerSynthesis(tf.keras.layers.Layer):
+@tf.keras.utils.register_keras_serializable(package="gllmm_tf")
+class LayerSynthesis(_Path):
     """Input: r_hat, float [B, h, w, N]. Output: float [B, 4 h, 4 w, 3], in steps of quantisation."""
 
     def __init__(self, channels: int = CHANNELS, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(channels, **kwargs)
         self.path = [ResidualBlock(channels, name=f"block{i}") for i in range(LAYER_BLOCKS)]
         self.path += [SubPixelConv2D(12, name="components"), SubPixelConv2D(3, name="pixels")]
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        for layer in self.path:
-            x = layer(x)
-        return x
 
-
-class EnhancementLayer(tf.keras.layers.Layer):
+class EnhancementLayer(tf.Module):
     """The trainable layer.
 
     Attributes:
@@ -78,8 +88,8 @@ class EnhancementLayer(tf.keras.layers.Layer):
         g_a, g_s: Analysis and synthesis. h_s, entropy_parameters, gains: As in `CompressionModel`.
     """
 
-    def __init__(self, config: ModelConfig, **kwargs):
-        super().__init__(autocast=False, **kwargs)
+    def __init__(self, config: ModelConfig):
+        super().__init__()
         self.config = config
         with in_float32():  # quantisation steps are small beside the values
             self.g_a = LayerAnalysis(config.num_filters, name="g_a")

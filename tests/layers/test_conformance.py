@@ -13,7 +13,7 @@ import tensorflow as tf
 import gllmm_tf
 from gllmm_tf import config, layers
 from gllmm_tf.model import compression as model
-from gllmm_tf.model import transforms
+from gllmm_tf.model import enhancement, transforms
 from gllmm_tf.model.context import EntropyParameters
 from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.prior import FactorizedBottleneck
@@ -47,6 +47,8 @@ CASES = [
     (transforms.HyperAnalysisTransform(4), MAP),
     (transforms.HyperSynthesisTransform(4), [(2, 2, 4)]),
     (transforms.HyperSynthesisTransform(4, outputs=12), [(2, 2, 4)]),
+    (enhancement.LayerAnalysis(6), [(8, 8, 3)]),
+    (enhancement.LayerSynthesis(6), [(4, 4, 6)]),
     (EntropyParameters(4, num_groups=9, widths=(8, 12)), [(8, 8, 4), (8, 8, 8)]),
     (FactorizedBottleneck(4), MAP),
     (FactorizedBottleneck(4, init_scale=5, num_filters=(3, 3, 3)), MAP),
