@@ -70,9 +70,8 @@ def picture_bytes(num_filters: int, width: int, height: int) -> int:
 
 
 def layer_bytes(config: ModelConfig, width: int, height: int) -> int:
-    """Memory that an enhancement layer takes beside that, about: its latent's, and its synthesis."""
-    positions = padded_pixels(width, height) // LAYER_STRIDE**2
-    return positions * (24 + 4 * LIVE_MAPS) * config.num_filters
+    """Memory that an enhancement layer's latent takes beside that, about, as y does in `picture_bytes`."""
+    return padded_pixels(width, height) // LAYER_STRIDE**2 * (24 * config.num_filters + 64)
 
 
 def tile_bytes(config: ModelConfig, width: int, height: int, length: int) -> int:

@@ -10,6 +10,7 @@ for each crop; the synthesis learns to give back what rounding took. Neither han
 
 gllmm-n144-fine had `--crops=2 --steps=3500`, 51 minutes on two cores of a server CPU with AVX-512 and
 bfloat16 that had other work beside; x_0 was not yet cut to 0..1 then. The sample photographs were left out.
+`python -m experiments.tools.ship_model --model=gllmm-n144-fine.npz --output=packed.npz` packs it.
 
 Prints bits per pixel and PSNR on the centres of the photographs that are held out, for each quality.
 """
@@ -22,8 +23,10 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.common import program
+from gllmm_tf import losses
+from gllmm_tf.codec.layered import DEAD_ZONE
 from gllmm_tf.config import ModelConfig
-from gllmm_tf.errors import ModelError
+from gllmm_tf.errors import ImageError, ModelError
 from gllmm_tf.layers.precision import in_policy
 from gllmm_tf.model import enhancement
 from gllmm_tf.model.compression import CompressionModel
@@ -58,9 +61,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("steps", 4000, "Steps of training.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 1e-3, "At the start; it falls along a cosine.")
     flags.DEFINE_enum("optimizer", "muon", ["muon", "adam"], "Of the entropy model.")
-    flags.DEFINE_float("dead_zone", 0.15, "See `enhancement.quantise`.")
+    flags.DEFINE_float("dead_zone", DEAD_ZONE, "See `enhancement.quantise`.")
     flags.DEFINE_integer("seed", 0, "Decides crops, steps of quantisation and order.")
-    flags.DEFINE_string("precision", "bfloat16", "bfloat16 or float32.")
+    flags.DEFINE_enum("precision", "bfloat16", list(PRECISIONS), "Of the entropy model.")
     flags.DEFINE_string("hardware", "", "For the model's record.")
     flags.DEFINE_string("output", None, "The model file to write.", required=True)
 
@@ -74,6 +77,8 @@ def random_crops(paths, count: int, side: int, seed: int) -> np.ndarray:
             for _ in range(count):
                 r, c = (rng.integers(0, n - side + 1) for n in picture.shape[:2])
                 crops.append(picture[r : r + side, c : c + side])
+    if not crops:
+        raise ImageError(f"no training picture has {side} x {side} pixels; give a smaller --patch")
     return np.stack(crops)
 
 
@@ -129,8 +134,7 @@ class Trainer:
     def _learn_entropy(self, left, y_hat, quality, rate):
         r_hat, _, y_hat = self._coded(tf.cast(left, tf.float32), y_hat, quality)
         with tf.GradientTape() as tape:
-            bits = tf.reduce_sum(self._layer.bits(r_hat, y_hat, quality), (1, 2, 3))
-            bpp = bits / tf.cast(tf.size(left[0, :, :, 0]), tf.float32)
+            bpp = self._bpp(left, r_hat, y_hat, quality)
             # What counts is the size of the file, to which the model's own bits belong.
             loss = tf.reduce_mean(bpp / (0.5 + tf.stop_gradient(bpp)))
         self._update(0, tape.gradient(loss, self.entropy), self.entropy, rate)
@@ -152,11 +156,12 @@ class Trainer:
     def _judge(self, left, y_hat, quality):
         left = tf.cast(left, tf.float32)
         r_hat, step, y_hat = self._coded(left, y_hat, quality)
-        bits = tf.reduce_sum(self._layer.bits(r_hat, y_hat, quality), (1, 2, 3))
         error = tf.reduce_mean(tf.square(left - step * self._layer.g_s(r_hat)), (1, 2, 3))
-        return bits / tf.cast(tf.size(left[0, :, :, 0]), tf.float32), -10 * tf.math.log(
-            error
-        ) / np.log(10.0)
+        return self._bpp(left, r_hat, y_hat, quality), losses.psnr(255.0**2 * error)
+
+    def _bpp(self, left, r_hat, y_hat, quality):
+        bits = tf.reduce_sum(self._layer.bits(r_hat, y_hat, quality), (1, 2, 3))
+        return bits / tf.cast(tf.size(left[0, :, :, 0]), tf.float32)
 
 
 def evaluate(trainer, left, y_hat, base_bpp, qualities):
@@ -176,18 +181,18 @@ def evaluate(trainer, left, y_hat, base_bpp, qualities):
 def train(f, layer, trainer, left, y_hat, watch):
     """Runs the steps; `watch(step, seconds)` is called every 250 and at the end."""
     rng, qualities = np.random.default_rng(f.seed), len(layer.config.lambdas)
-    losses, start = [], time.time()
+    found, start = [], time.time()
     for step in range(f.steps):
         some = rng.integers(0, len(left), f.batch)
         quality = rng.uniform(1, qualities, f.batch).astype(np.float32)
         rate = min(1, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * step / f.steps)) + 0.01
         batch = left[some], y_hat[some], quality, np.float32(f.learning_rate * rate)
-        losses.append(float(trainer.learn_entropy(*batch)))
+        found.append(float(trainer.learn_entropy(*batch)))
         if step % SYNTHESIS_EVERY == 0:
             trainer.learn_synthesis(*batch)
         if (step + 1) % 250 == 0 or step + 1 == f.steps:
             seconds = time.time() - start
-            print(step + 1, np.mean(losses[-250:]), f"{seconds:.0f} s", flush=True)
+            print(step + 1, np.mean(found[-250:]), f"{seconds:.0f} s", flush=True)
             watch(step + 1, seconds)
 
 
@@ -250,7 +255,6 @@ def facts(f, stored: ModelFile, config: ModelConfig) -> dict:
         "hardware": f.hardware,
         "revision": commit,
         "modified": modified,
-        "pixels_seen": f.steps * f.batch * f.patch**2,
         "started_from": {"identity": stored.identity.hex(), **below},
     }
 
@@ -259,6 +263,9 @@ def main(f: flags.FlagValues) -> None:
     stored = read_model(f.base)
     if stored.config.base or not stored.config.lambdas:
         raise ModelError(f"{f.base}: a layer needs a model of variable rate")
+    lowest, highest = stored.config.qualities[0], stored.config.qualities[-1]
+    if not lowest <= f.quality <= highest:
+        raise ModelError(f"--quality is {f.quality:g}, it must be from {lowest} to {highest}")
     seen, held_out = data.split(data.find_pictures(f.train_glob), f.validation_images)
     base = Base(stored, f.quality)
     left, y_hat, _ = base.left(random_crops(seen, f.crops, f.patch, f.seed))
@@ -270,7 +277,12 @@ def main(f: flags.FlagValues) -> None:
         rows = evaluate(trainer, *held, layer.config.qualities)
         for row in rows:
             print("quality {quality} {bpp:.4f} bpp {psnr:.2f} dB".format(**row), flush=True)
-        measured = {"steps": step, "seconds": round(seconds), "validation": {"qualities": rows}}
+        measured = {
+            "steps": step,
+            "pixels_seen": step * f.batch * f.patch**2,
+            "seconds": round(seconds),
+            "validation": {"qualities": rows},
+        }
         info = {**facts(f, stored, layer.config), "training_pictures": len(seen), **measured}
         ModelFile.from_model(layer, info).save(f.output)
 

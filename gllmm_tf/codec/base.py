@@ -51,7 +51,7 @@ class Decoded(NamedTuple):
         metadata: {tag: bytes} of the container, of the whole picture.
         quality: That it was coded at, or None for a fixed rate.
         seconds: {stage: seconds}.
-        latents: (y_hat, z_hat), float32 integers.
+        latents: (y_hat, z_hat), float32 integers; with an enhancement layer y_hat is `layered.beside`.
     """
 
     image: np.ndarray
@@ -392,7 +392,7 @@ class Codec:
 
     def of_file(self, parts: container.Container) -> Codec:
         """The codec of the model that wrote a file; raises if it is none of the scale's."""
-        other = self.scale.codec_of(parts.model_id)
+        other = self.scale.other_codec(parts.model_id)
         if other:
             return other.of_file(parts)
         if parts.model_id != self.identity:

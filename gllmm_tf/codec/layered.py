@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gllmm_tf.codec import pixels
-from gllmm_tf.codec.regions import MAX_LATENT, Progress, Region, Span
-from gllmm_tf.coding.streams import Coder, Latents, Listener, Streams
+from gllmm_tf.codec.regions import Progress, Region, Span
+from gllmm_tf.codec.tiling import spans_of_path
+from gllmm_tf.coding.streams import Coder, Latents, Listener, ModelCoder, Streams
 from gllmm_tf.config import HYPER_STRIDE, LAYER_STRIDE
-from gllmm_tf.errors import ModelError, running_out_of_memory
+from gllmm_tf.errors import running_out_of_memory
 from gllmm_tf.files.container import Fields, varint
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 DEAD_ZONE = 0.15
 """By how much r is moved towards zero ahead of its rounding: the transform leaves no room for that."""
-
-REACH = 6
-"""Positions of r_hat to each side that a pixel of the layer's synthesis depends on, at most."""
 
 
 def beside(y_hat: np.ndarray, r_hat: np.ndarray) -> np.ndarray:
@@ -58,8 +56,8 @@ class LayeredCoder(Coder):
         base: The coder of the model below.
     """
 
-    def __init__(self, layer: Coder, base: Coder):
-        self.config = layer.config
+    def __init__(self, layer: ModelCoder, base: Coder):
+        super().__init__(layer.config)
         self._layer, self._base = layer, base
 
     def encode(
@@ -85,25 +83,9 @@ class LayeredCoder(Coder):
         r_hat = self._layer.decode_y(streams.y, y_hat, index, tell=tell)
         return Latents(beside(y_hat, r_hat), z_hat)
 
-    def encode_y(
-        self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
-    ) -> bytes:
-        """The layer's stream; z_hat is the y_hat of the model below."""
-        return self._layer.encode_y(y_hat, z_hat, index, tell=tell)
-
-    def decode_y(
-        self, stream: bytes, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
-    ) -> np.ndarray:
-        """r_hat of the layer's stream; z_hat is the y_hat of the model below."""
-        return self._layer.decode_y(stream, z_hat, index, tell=tell)
-
     def num_steps(self, height: int, width: int) -> int:
         layer = self._layer.num_steps(HYPER_STRIDE * height, HYPER_STRIDE * width)
         return self._base.num_steps(height, width) + layer
-
-    def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
-        """The phi of the model below."""
-        return self._base.phi(z_hat, self.config.base_index)
 
     def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float:
         y_hat, r_hat = apart(np.asarray(y_hat), self._base.config.num_filters)
@@ -143,8 +125,7 @@ class LayeredNetworks(pixels.PixelNetworks):
     def latents(self, features: Any, index: int) -> tuple[np.ndarray, np.ndarray]:
         y, z, left = features
         r = left * self.gains(index)[0]
-        if not (r.min() > -MAX_LATENT and r.max() < MAX_LATENT):
-            raise ModelError("the layer's latent is not finite for this picture; use another model")
+        pixels.check_latent(r)
         return beside(y, r), z
 
     def quantise(self, y: np.ndarray, trim: float = 0.0) -> np.ndarray:
@@ -193,11 +174,10 @@ class LayeredNetworks(pixels.PixelNetworks):
 
     def _layer_part(self, r_hat, r, c):
         """Pixels (r, c) of the layer's synthesis, in its steps: float32 [rows, columns, 3]."""
-        inside, cut = [], []
+        transform, inside, cut = self.synthesis_transform, [], []
         for span, length in zip((r, c), r_hat.shape):
-            first = max(0, span.start // LAYER_STRIDE - REACH)
-            end = min(length, -(-span.stop // LAYER_STRIDE) + REACH)
-            inside.append(slice(first, end))
-            cut.append(slice(span.start - LAYER_STRIDE * first, span.stop - LAYER_STRIDE * first))
+            seen = spans_of_path(transform.path, length, span)[0]
+            inside.append(slice(seen.start, seen.stop))
+            cut.append(slice(*(at - LAYER_STRIDE * seen.start for at in span)))
         window = self.to_input(r_hat[inside[0], inside[1]])
-        return self.to_array(self.synthesis_transform.whole()(window))[cut[0], cut[1]]
+        return self.to_array(transform.whole()(window))[cut[0], cut[1]]

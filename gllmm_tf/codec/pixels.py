@@ -134,10 +134,7 @@ class PixelNetworks(abc.ABC):
         for r, c, part in self._tiles(h_a, read, size, LATENT_STRIDE):
             z[r.start : r.stop, c.start : c.stop] = self.to_array(part) * gain_z
         for latent in (y, z):
-            if not (latent.min() > -MAX_LATENT and latent.max() < MAX_LATENT):
-                raise ModelError(
-                    "the model's latents are not finite for this picture; use another model"
-                )
+            check_latent(latent)
         return y, z
 
     def synthesise(
@@ -229,6 +226,12 @@ class PixelNetworks(abc.ABC):
                 return read(*spans)
 
             yield from transform.tiles(read_and_tell, size, length, region)
+
+
+def check_latent(latent: np.ndarray) -> None:
+    """Raises ModelError where a latent, not rounded, is beyond what a coder takes."""
+    if not (latent.min() > -MAX_LATENT and latent.max() < MAX_LATENT):
+        raise ModelError("the model's latents are not finite for this picture; use another model")
 
 
 def reader(image: np.ndarray) -> tuple[tuple[int, int], Callable]:

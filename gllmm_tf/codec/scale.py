@@ -82,7 +82,7 @@ class Scale:
         assert self.continuation
         return self._codec(self.continuation.name)
 
-    def codec_of(self, identity: bytes) -> Codec | None:
+    def other_codec(self, identity: bytes) -> Codec | None:
         """The codec of another model that has or had the higher qualities, None if that is none of them."""
         higher = self.continuation
         for name in (higher.name, *higher.former) if higher else ():

@@ -9,6 +9,7 @@ import numpy as np
 
 from gllmm_tf.codec import layered, pixels
 from gllmm_tf.codec.regions import Progress
+from gllmm_tf.coding.streams import ModelCoder
 from gllmm_tf.errors import running_out_of_memory
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def refined(
         return cast(layered.LayeredNetworks, codec.networks).with_layer(image, y_hat, index)
     from gllmm_tf.codec import refinement
 
-    phi, (_, read_x) = codec.coder.phi(z_hat, index), pixels.reader(image)
+    phi = cast(ModelCoder, codec.coder).phi(z_hat, index)
+    _, read_x = pixels.reader(image)
     total = rounds * len(refinement.blocks(y.shape[:2]))
     shown = progress(total=total, desc="refinement") if progress else contextlib.nullcontext()
     with codec.search_turn, running_out_of_memory("the refinement"), shown as bar:

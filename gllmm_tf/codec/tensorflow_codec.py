@@ -26,8 +26,6 @@ _state = {"used": False, "lost": False}
 class TensorFlowCodec(Codec):
     """See `Codec`."""
 
-    networks: PixelNetworks
-    coder: LatentCoder
     needs = Backend(resident=550, addresses=350)
 
     def __init__(self, model_file: ModelFile, tile: int = 0, **settings: Any):

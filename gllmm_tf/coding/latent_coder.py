@@ -19,7 +19,7 @@ from gllmm_tf import memory
 from gllmm_tf.coding import range_ops, symbols, wavefront
 from gllmm_tf.coding.fixed_point import FixedPointNetworks
 from gllmm_tf.coding.integer_mixture import IntegerMixture
-from gllmm_tf.coding.streams import Coder, Latents, Listener, Streams
+from gllmm_tf.coding.streams import Latents, Listener, ModelCoder, Streams
 from gllmm_tf.config import HYPER_STRIDE
 from gllmm_tf.errors import FormatError, OutOfMemoryError, running_out_of_memory
 
@@ -38,15 +38,15 @@ _DAMAGE = (
 )
 
 
-class LatentCoder(Coder):
-    """See `Coder`; each direction works on one picture at a time.
+class LatentCoder(ModelCoder):
+    """See `ModelCoder`; each direction works on one picture at a time.
 
     Attributes:
         networks: `FixedPointNetworks`.
     """
 
     def __init__(self, model_file: ModelFile):
-        super().__init__(model_file)
+        super().__init__(model_file.config)
         exact = model_file.exact
         n = self.config.num_filters
         self.networks = FixedPointNetworks(exact, n, self.config.num_groups)
@@ -57,8 +57,7 @@ class LatentCoder(Coder):
         latent = tf.TensorSpec([None, None, n], _F64)
         hyper = tf.TensorSpec([None, None, self.config.z_filters], _F64)
         string = tf.TensorSpec([], tf.string)
-        self._write = _graph(self.write, latent, hyper, _INDEX)
-        self._write_watched = _graph(self.write, latent, hyper, _INDEX, _KEY)
+        self._write_z = _graph(self.write_z, hyper)
         self._write_y = _graph(self.write_y, latent, hyper, _INDEX)
         self._write_y_watched = _graph(self.write_y, latent, hyper, _INDEX, _KEY)
         self._read_z = _graph(self.read_z, string, tf.TensorSpec([2], tf.int32))
@@ -72,7 +71,7 @@ class LatentCoder(Coder):
     @property
     def tracing_count(self) -> int:
         """How often any graph has been traced."""
-        graphs = [self._write, self._write_watched, self._read_z, self._read_y]
+        graphs = [self._write_z, self._read_z, self._read_y]
         graphs += [self._write_y, self._write_y_watched]
         graphs += [self._read_y_watched, self._phi, self._information]
         return sum(graph.experimental_get_tracing_count() for graph in graphs)
@@ -80,14 +79,9 @@ class LatentCoder(Coder):
     def encode(
         self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
     ) -> Streams:
-        latents = [tf.constant(latent, _F64) for latent in (y_hat, z_hat)]
         with self._turns["encode"], running_out_of_memory("coding the latents"):
-            if tell is None:
-                streams = self._write(*latents, index)
-            else:
-                with self._listening(tell) as key:
-                    streams = self._write_watched(*latents, index, key)
-            return Streams(*(stream.numpy() for stream in streams))
+            z_stream = self._write_z(tf.constant(z_hat, _F64)).numpy()
+        return Streams(z_stream, self.encode_y(y_hat, z_hat, index, tell=tell))
 
     def decode(
         self,
@@ -156,17 +150,16 @@ class LatentCoder(Coder):
 
     # The functions below are made of TensorFlow operations: graphs here, parts of a SavedModel.
 
-    def write(self, y_hat, z_hat, index, key=None):
-        """Returns (z stream, y stream), two string scalars.
+    def write_z(self, z_hat):
+        """The z stream, a string scalar; z_hat: float64 [h / 4, w / 4, N]."""
+        return self._hyper_coder.compress(tf.cast(z_hat, tf.float32)[None])[0]
+
+    def write_y(self, y_hat, z_hat, index, key=None):
+        """The y stream, a string scalar.
 
         y_hat: float64 [h, w, N]. z_hat: float64 [h / 4, w / 4, N]. index: int32 scalar. key: int64
         scalar, of the listener that hears of the steps; None for none.
         """
-        z_stream = self._hyper_coder.compress(tf.cast(z_hat, tf.float32)[None])[0]
-        return z_stream, self.write_y(y_hat, z_hat, index, key)
-
-    def write_y(self, y_hat, z_hat, index, key=None):
-        """The y stream alone, a string scalar; the arguments are those of `write`."""
         handle, _ = self._code(symbols.Encoder(), "", y_hat, z_hat, index, key)
         return range_ops.entropy_encode_finalize(handle)
 
@@ -178,7 +171,7 @@ class LatentCoder(Coder):
     def read_y(self, z_hat, y_stream, index, key=None):
         """Returns (y_hat float64 [h, w, N], whether the stream ended as it should).
 
-        The arguments are those of `write`.
+        The arguments are those of `write_y`.
         """
         rows, columns = tf.unstack(HYPER_STRIDE * tf.shape(z_hat)[:2])
         y = tf.zeros([rows, columns, self.config.num_filters], _F64)

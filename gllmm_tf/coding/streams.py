@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gllmm_tf.config import QUALITY_STEPS, ModelConfig
-
-if TYPE_CHECKING:
-    from gllmm_tf.zoo.model_file import ModelFile
 
 Listener = Callable[[int], object]
 """Called with the number of steps done since the last call."""
@@ -42,24 +39,16 @@ def num_steps(height: int, width: int) -> int:
 
 
 class Coder(abc.ABC):
-    """Turns the symbols of one model into streams and back, exactly, for any number of threads.
-
-    ```
-    z_hat --> z tables -----------------------------------> z stream
-      `--> h_s --> phi --> mixtures --> decisions of y_hat --> y stream
-    ```
+    """Turns symbols into streams and back, exactly, for any number of threads.
 
     A quality index counts sixteenths of a quality step above quality 1; it is 0 for a fixed rate.
 
     Args:
-        model_file: `ModelFile`.
-
-    Attributes:
         config: `ModelConfig`.
     """
 
-    def __init__(self, model_file: ModelFile):
-        self.config: ModelConfig = model_file.config
+    def __init__(self, config: ModelConfig):
+        self.config = config
 
     @property
     def highest_index(self) -> int:
@@ -104,6 +93,24 @@ class Coder(abc.ABC):
             OutOfMemoryError: there is too little memory for a latent of this size.
         """
 
+    def num_steps(self, height: int, width: int) -> int:
+        """Of which a listener hears in all for y [height, width, N]."""
+        return num_steps(height, width)
+
+    @abc.abstractmethod
+    def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float:
+        """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""
+
+
+class ModelCoder(Coder):
+    """The coder of one model, or of an enhancement layer alone, which has no z of its own.
+
+    ```
+    z_hat --> z tables -----------------------------------> z stream
+      `--> h_s --> phi --> mixtures --> decisions of y_hat --> y stream
+    ```
+    """
+
     @abc.abstractmethod
     def encode_y(
         self, y_hat: np.ndarray, z_hat: np.ndarray, index: int, *, tell: Listener | None = None
@@ -116,14 +123,6 @@ class Coder(abc.ABC):
     ) -> np.ndarray:
         """y_hat of its stream and of z_hat, float32 [h, w, N]; raises as `decode` does."""
 
-    def num_steps(self, height: int, width: int) -> int:
-        """Of which a listener hears in all for y [height, width, N]."""
-        return num_steps(height, width)
-
     @abc.abstractmethod
     def phi(self, z_hat: np.ndarray, index: int) -> np.ndarray:
         """float32 integers [h, w, 2 N] of the exact h_s, in units of 2^-`ACTIVATION_BITS`."""
-
-    @abc.abstractmethod
-    def information_bits(self, y_hat: np.ndarray, z_hat: np.ndarray, index: int) -> float:
-        """-log2 of the exact model's probability of y_hat given z_hat, in bits, without any coder."""

@@ -111,7 +111,8 @@ class ExportedCodec:
             ["the model's latents are not finite for this picture; use another model"],
             [tf.cast(tf.round(t[0]), tf.float64) for t in (y, z)],
         )
-        z_stream, y_stream = self._coder.write(y_hat, z_hat, index)
+        z_stream = self._coder.write_z(z_hat)
+        y_stream = self._coder.write_y(y_hat, z_hat, index)
         data = container_graph.pack(self._identity, size, index, z_stream, y_stream)
         return {"data": data}
 

@@ -29,7 +29,7 @@ from gllmm_tf.model.compression import SCALE_MIN
 from gllmm_tf.model.context import EntropyParameters
 from gllmm_tf.model.gains import Gains
 from gllmm_tf.model.mixture import Mixture
-from gllmm_tf.model.transforms import HyperSynthesisTransform
+from gllmm_tf.model.transforms import HyperSynthesisTransform, Transform
 
 CHANNELS = 3 * LAYER_STRIDE**2
 """N of a layer: the samples of a block."""
@@ -37,46 +37,28 @@ CHANNELS = 3 * LAYER_STRIDE**2
 HYPER_WIDTH = 64  # channels inside h_s
 
 
-class _Path(tf.keras.layers.Layer):
-    """Runs `self.path`, the layers in order of evaluation. channels: N of the layer."""
-
-    path: list
-
-    def __init__(self, channels: int = CHANNELS, **kwargs):
-        super().__init__(**kwargs)
-        self.channels = channels
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        for layer in self.path:
-            x = layer(x)
-        return x
-
-    def get_config(self):
-        return {**super().get_config(), "channels": self.channels}
-
-
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class LayerAnalysis(_Path):
+class LayerAnalysis(Transform):
     """Input: x - x_0, float [B, H, W, 3], H and W multiples of 4. Output: [B, H/4, W/4, N].
 
     Two linear convolutions: blocks of 2 x 2 pixels as channels, then blocks of 2 x 2 of those.
     """
 
-    def __init__(self, channels: int = CHANNELS, **kwargs):
-        super().__init__(channels, **kwargs)
+    def __init__(self, num_filters: int, **kwargs):
+        super().__init__(num_filters, **kwargs)
         self.path = [
             Conv2D(12, strides=2, use_bias=False, name="pixels"),
-            Conv2D(channels, strides=2, use_bias=False, name="components"),
+            Conv2D(num_filters, strides=2, use_bias=False, name="components"),
         ]
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class LayerSynthesis(_Path):
+class LayerSynthesis(Transform):
     """Input: r_hat, float [B, h, w, N]. Output: float [B, 4 h, 4 w, 3], in steps of quantisation."""
 
-    def __init__(self, channels: int = CHANNELS, **kwargs):
-        super().__init__(channels, **kwargs)
-        self.path = [ResidualBlock(channels, name=f"block{i}") for i in range(LAYER_BLOCKS)]
+    def __init__(self, num_filters: int, **kwargs):
+        super().__init__(num_filters, **kwargs)
+        self.path = [ResidualBlock(num_filters, name=f"block{i}") for i in range(LAYER_BLOCKS)]
         self.path += [SubPixelConv2D(12, name="components"), SubPixelConv2D(3, name="pixels")]
 
 

@@ -27,7 +27,7 @@ from gllmm_tf.layers import (
 )
 
 
-class _Transform(tf.keras.layers.Layer):
+class Transform(tf.keras.layers.Layer):
     """Runs `self.path`, the layers in order of evaluation."""
 
     def __init__(self, num_filters: int, **kwargs):
@@ -43,7 +43,7 @@ class _Transform(tf.keras.layers.Layer):
         return {**super().get_config(), "num_filters": self.num_filters}
 
 
-class _TrunkTransform(_Transform):
+class _TrunkTransform(Transform):
     """The arguments are the fields of `ModelConfig`; None and 0 for N."""
 
     def __init__(
@@ -143,7 +143,7 @@ class SynthesisTransform(_TrunkTransform):
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class HyperAnalysisTransform(_Transform):
+class HyperAnalysisTransform(Transform):
     """h_a. Input: y, float [B, h, w, N], h and w multiples of 4. Output: z, float [B, h/4, w/4, Z].
 
     `num_filters` is Z, the channels of z; N where nothing else is said.
@@ -164,7 +164,7 @@ class HyperAnalysisTransform(_Transform):
 
 
 @tf.keras.utils.register_keras_serializable(package="gllmm_tf")
-class HyperSynthesisTransform(_Transform):
+class HyperSynthesisTransform(Transform):
     """h_s. Input: z_hat, float [B, h/4, w/4, Z]. Output: phi, float [B, h, w, 2 N].
 
     Args:

@@ -26,7 +26,6 @@ class PortableCodec(Codec):
     """
 
     networks: PixelNetworks
-    coder: LatentCoder
     needs = Backend(resident=350, addresses=600)
 
     def __init__(self, model_file: ModelFile, tile: int = 0, **settings: Any):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gllmm_tf.coding.streams import Coder, Latents, Listener, Streams
+from gllmm_tf.coding.streams import Latents, Listener, ModelCoder, Streams
 from gllmm_tf.config import HYPER_STRIDE, QUALITY_STEPS
 from gllmm_tf.errors import FormatError, running_out_of_memory
 from gllmm_tf.portable import blas, constants, symbols, wavefront
@@ -22,15 +22,15 @@ INFORMATION_POSITIONS = 256  # of y at once, where information is summed
 _DAMAGED = "the streams are damaged although the checksum fits; make the file again"
 
 
-class LatentCoder(Coder):
-    """See `Coder`.
+class LatentCoder(ModelCoder):
+    """See `ModelCoder`.
 
     Attributes:
         networks: `FixedPointNetworks`.
     """
 
     def __init__(self, model_file: ModelFile):
-        super().__init__(model_file)
+        super().__init__(model_file.config)
         exact = model_file.exact
         self.networks = FixedPointNetworks(exact, self.config.num_filters, self.config.num_groups)
         if not self.config.base:
