@@ -70,8 +70,11 @@ def picture_bytes(num_filters: int, width: int, height: int) -> int:
 
 
 def layer_bytes(config: ModelConfig, width: int, height: int) -> int:
-    """Memory that an enhancement layer's latent takes beside that, about, as y does in `picture_bytes`."""
-    return padded_pixels(width, height) // LAYER_STRIDE**2 * (24 * config.num_filters + 64)
+    """Memory that an enhancement layer's latent takes beside that, about.
+
+    An encoder holds it before and after its gain and its rounding, and beside y; as measured.
+    """
+    return padded_pixels(width, height) // LAYER_STRIDE**2 * 32 * config.num_filters
 
 
 def tile_bytes(config: ModelConfig, width: int, height: int, length: int) -> int:

@@ -16,6 +16,35 @@ class Refused(ValueError):
     """The file is not one that a reader accepts."""
 
 
+class Fields:
+    """Bytes, taken from the front."""
+
+    def __init__(self, data: bytes, seen: set[str]):
+        self._data, self._at, self.seen = data, 0, seen
+
+    def take(self, length):
+        taken = self._data[self._at : self._at + length]
+        if len(taken) < length:
+            raise Refused("length")
+        self._at += length
+        return taken
+
+    def varint(self):
+        value = 0
+        for i in range(4):
+            (byte,) = self.take(1)
+            value += (byte & 127) << 7 * i
+            if byte < 128:
+                if byte == 0 and i:
+                    raise Refused("varint")
+                self.seen.add(f"varint: of {i + 1}")
+                return value
+        raise Refused("varint")
+
+    def rest(self):
+        return self._data[self._at :]
+
+
 class File:
     """The fields of a file.
 
@@ -35,55 +64,34 @@ class File:
         flags, self.index, self.identity = data[5], data[6], data[7:15]
         if flags & ~1:
             raise Refused("flags")
-        self._data, self._at = data[:-4], 15
-        self.width, self.height = self._varint(), self._varint()
+        fields = Fields(data[15:-4], self.seen)
+        self.width, self.height = fields.varint(), fields.varint()
         counted = max(self.width, 64) * max(self.height, 64)
         if not self.width or not self.height or counted > MOST_PIXELS:
             raise Refused("size")
-        z_length = self._varint()
-        self.metadata = self._metadata() if flags & 1 else {}
-        self.z_stream = self._take(z_length)
-        self.y_stream = self._data[self._at :]
+        z_length = fields.varint()
+        self.metadata = self._metadata(fields) if flags & 1 else {}
+        self.z_stream = fields.take(z_length)
+        self.y_stream = fields.rest()
         self._note_size()
 
     def below(self, index: int) -> File:
         """What the z stream of an enhancement layer's file holds: a file of the model below."""
-        inner, outer = copy.copy(self), (self._data, self._at)
-        self._data, self._at = self.z_stream, 0
-        inner.z_stream = self._take(self._varint())
-        inner.y_stream, inner.index = self._data[self._at :], index
-        self._data, self._at = outer
+        inner, fields = copy.copy(self), Fields(self.z_stream, self.seen)
+        inner.z_stream = fields.take(fields.varint())
+        inner.y_stream, inner.index = fields.rest(), index
         return inner
 
-    def _take(self, length):
-        taken = self._data[self._at : self._at + length]
-        if len(taken) < length:
-            raise Refused("length")
-        self._at += length
-        return taken
-
-    def _varint(self):
-        value = 0
-        for i in range(4):
-            (byte,) = self._take(1)
-            value += (byte & 127) << 7 * i
-            if byte < 128:
-                if byte == 0 and i:
-                    raise Refused("varint")
-                self.seen.add(f"varint: of {i + 1}")
-                return value
-        raise Refused("varint")
-
-    def _metadata(self):
+    def _metadata(self, fields):
         metadata: dict[int, bytes] = {}
-        count = self._varint()
+        count = fields.varint()
         if not count:
             raise Refused("metadata")
         for _ in range(count):
-            (tag,) = self._take(1)
+            (tag,) = fields.take(1)
             if tag <= max(metadata, default=0):
                 raise Refused("tags")
-            metadata[tag] = self._take(self._varint())
+            metadata[tag] = fields.take(fields.varint())
             self.seen.add(f"metadata: tag {tag}")
         return metadata
 
