@@ -127,12 +127,17 @@ class _Service:
         """Answers as soon as requests can be served; nothing is listening before."""
         del request
         codec, limits = self._codec, self._limits
+        name = registry.name_of(codec.identity) or codec.info.get("name")
+        models = [{"model": name, "identity": codec.identity.hex()}]
+        higher = codec.scale.continuation
+        if higher:
+            models.append({"model": higher.name, "identity": higher.identity.hex()})
         return JSONResponse(
             {
                 "status": "ok",
                 "version": gllmm_tf.__version__,
-                "model": registry.name_of(codec.identity) or codec.info.get("name"),
-                "identity": codec.identity.hex(),
+                **models[0],  # of the lower qualities
+                "models": models,
                 "qualities": codec.num_qualities,
                 "lowest_quality": codec.qualities[0] if codec.qualities else None,
                 "highest_quality": codec.qualities[-1] if codec.qualities else None,

@@ -33,7 +33,7 @@ def models():
     return base, random_models.layer_file(base)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(scope="module", params=BACKENDS)
 def codecs(request, models):
     """(codec of the layer, codec of the model below), of a backend."""
     if request.param == "tensorflow":

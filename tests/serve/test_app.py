@@ -33,6 +33,7 @@ from serve.clients import (  # noqa: E402
     wait_until,
 )
 
+from gllmm_tf.codec.scale import Scale  # noqa: E402
 from gllmm_tf.config import ModelConfig  # noqa: E402
 from gllmm_tf.errors import OutOfMemoryError  # noqa: E402
 from gllmm_tf.export import saved_model  # noqa: E402
@@ -40,6 +41,7 @@ from gllmm_tf.files import container, pillow_errors  # noqa: E402
 from gllmm_tf.serve import __main__ as main  # noqa: E402
 from gllmm_tf.serve import app as serving  # noqa: E402
 from gllmm_tf.serve.limits import Limits  # noqa: E402
+from gllmm_tf.zoo import registry  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,19 @@ def test_health(client, tiny_codec):
     assert answer.json()["qualities"] == 8 and answer.json()["default_quality"] == 4
     assert answer.json()["lowest_quality"] == 1 and answer.json()["highest_quality"] == 8
     assert answer.json()["max_pixels"] == LIMITS.pixels
+    assert [model["identity"] for model in answer.json()["models"]] == [tiny_codec.identity.hex()]
+
+
+def test_health_names_all_models_of_a_scale(tiny_codec, monkeypatch):
+    higher = registry.Continuation("gllmm-n48", above=6.0, highest=10)
+    monkeypatch.setattr(tiny_codec, "scale", Scale(tiny_codec.config, higher))
+    with TestClient(serving.create_app(tiny_codec, LIMITS)) as client:
+        answer = client.get("/health").json()
+    assert (answer["qualities"], answer["highest_quality"]) == (10, 10)
+    assert answer["models"][0]["identity"] == answer["identity"] == tiny_codec.identity.hex()
+    assert answer["models"][1:] == [
+        {"model": "gllmm-n48", "identity": registry.RELEASED["gllmm-n48"]}
+    ]
 
 
 def test_page_loads_nothing(client):
