@@ -44,8 +44,8 @@ class Encoded(NamedTuple):
     identity: bytes = b""
 
 
-Search = Callable[["Codec", np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
-"""(codec of the quality, image, y not rounded, z_hat, quality index) -> y_hat, float32 [h, w, N]."""
+Search = Callable[["Codec", np.ndarray, np.ndarray, np.ndarray, int], Latents]
+"""(codec of the quality, image, y and z not rounded, quality index) -> the latents."""
 
 
 class Encoding:
@@ -106,14 +106,12 @@ class Encoding:
         """
         codec, index = self._codec.at_step(step)
         y, z = self._analyse(codec, index)
-        z_hat = np.round(z)
         self._clock.lap("analysis")
         if self._search:
-            y_hat = self._search(codec, self._image, y, z_hat, index)
+            found = self._search(codec, self._image, y, z, index)
             self._clock.lap("refinement")
-        else:
-            y_hat = codec.networks.quantise(y, trim)
-        return Latents(y_hat, z_hat)
+            return found
+        return Latents(codec.networks.quantise(y, trim), np.round(z))
 
     def psnr(self, latents: Latents, step: int) -> float:
         """PSNR in dB of what a decoder shows for the symbols."""

@@ -14,7 +14,7 @@ from portable import random_models  # noqa: E402
 from portable.test_codec import picture  # noqa: E402
 
 from gllmm_tf import metrics  # noqa: E402
-from gllmm_tf.codec import layered  # noqa: E402
+from gllmm_tf.codec import layered, stages  # noqa: E402
 from gllmm_tf.codec.base import Codec  # noqa: E402
 from gllmm_tf.errors import FormatError, ModelError  # noqa: E402
 from gllmm_tf.export import onnx  # noqa: E402
@@ -73,7 +73,7 @@ def test_the_layer_adds_what_is_missing(codecs):
 
 def test_tiles_and_regions_show_the_same(codecs, models):
     codec, _ = codecs
-    image = picture(150, 330)
+    image = picture(100, 200)
     encoded = codec.encode(image, 4)
     whole = codec.decompress(encoded.data).astype(int)
     backend = "tensorflow" if "tensorflow" in type(codec).__module__ else "portable"
@@ -84,9 +84,9 @@ def test_tiles_and_regions_show_the_same(codecs, models):
     again = tiled.encode(image, 4)
     assert np.mean(again.latents.y_hat != encoded.latents.y_hat) < 0.001
     for x, y, width, height in (
-        (0, 0, 330, 150),
-        (37, 21, 150, 99),
-        (329, 149, 1, 1),
+        (0, 0, 200, 100),
+        (37, 21, 120, 70),
+        (199, 99, 1, 1),
         (3, 66, 70, 2),
     ):
         region = codec.decompress(encoded.data, crop=(x, y, width, height))
@@ -136,14 +136,17 @@ def test_a_search_is_for_the_model_below(backend, tiny_model_path):
     image = picture(64, 128)
     encoded = codec.encode(image, 4, refine=2)
     y_hat, _ = layered.apart(encoded.latents.y_hat, 8)
-    np.testing.assert_array_equal(y_hat, base.encode(image, 2, refine=2).latents.y_hat)
+    below = base.encode(image, 2, refine=2).latents
+    np.testing.assert_array_equal(y_hat, below.y_hat)
+    np.testing.assert_array_equal(encoded.latents.z_hat, below.z_hat)
     plain = metrics.psnr(image, codec.decompress(codec.compress(image, 4)))
     assert metrics.psnr(image, codec.decompress(encoded.data)) > plain - 0.5
 
 
-def test_progress_hears_of_both(codecs):
+def test_progress_hears_of_both(codecs, monkeypatch):
+    monkeypatch.setattr(stages, "SHOWN_POSITIONS", 1)  # small pictures have no bar
     codec, _ = codecs
-    image, told = picture(1100, 1000), {}
+    image, told = picture(100, 150), {}
 
     class Bar:
         def __init__(self, total, desc):
