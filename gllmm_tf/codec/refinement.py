@@ -34,6 +34,9 @@ WHOLE = 48 * 48  # latents: a picture of at most so many is one block
 BLOCK = 32  # latents a side of other pictures' blocks, at most
 JUDGED = 3  # latents beyond a block's border whose pixels count
 SURROUNDINGS = 6  # latents beyond a block's border that are there
+HYPER_BLOCK = (
+    6  # positions of z a side of other pictures' blocks: with surroundings as large as WHOLE
+)
 HYPER_SURROUNDINGS = 3  # positions of z beyond a block's border, as far as h_s looks
 ROUNDS_PER_HYPER_ROUND = 3  # of y; what more rounds of z find is worth less than those of y
 
@@ -230,9 +233,9 @@ def hyper_rounds(rounds):
 
 
 def hyper_blocks(size):
-    """The same as `blocks` for z of [h/4, w/4]."""
+    """The same for z, [h/4, w/4]; smaller ones, since h_s looks further than y's context."""
     whole = math.prod(size) * HYPER_STRIDE**2 <= WHOLE
-    parts = [split(length, 1 if whole else -(-length * HYPER_STRIDE // BLOCK)) for length in size]
+    parts = [split(length, 1 if whole else -(-length // HYPER_BLOCK)) for length in size]
     return [(rows, columns) for rows in parts[0] for columns in parts[1]]
 
 
